@@ -1,0 +1,237 @@
+"""Judge: compare what was observed with what the reference gave in the same case.
+
+One rule for everything: the same type, the same keys, the same dtype, then the same shape, then the same numbers
+within the tolerance of their dtype. The same comparison recognises a known mistake: it is an answer that gives what
+the mistake gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from d2lblocks.checking.exercises import Check, Exercise, Known
+from d2lblocks.checking.observations import Observation, Value
+
+# dtype: (relative, absolute). Wide enough for another order of summation, narrow enough for every known mistake.
+TOLERANCE: dict[torch.dtype, tuple[float, float]] = {
+    torch.float16: (1e-2, 1e-2),
+    torch.bfloat16: (2e-2, 2e-2),
+    torch.float32: (1e-4, 1e-5),
+    torch.float64: (1e-8, 1e-10),
+    torch.complex64: (1e-4, 1e-5),
+    torch.complex128: (1e-8, 1e-10),
+}
+_EXACT = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where an observation is not what the reference gave.
+
+    Attributes:
+        field: what was observed: ``"gradient of `weight`"``.
+        kind: ``"raised"``, ``"not raised"``, ``"missing"``, ``"unexpected"``, ``"none"`` (None instead of a tensor),
+            ``"type"``, ``"dtype"``, ``"shape"``, ``"values"`` or ``"nan"``.
+        observed: in words.
+        expected: in words.
+    """
+
+    field: str
+    kind: str
+    observed: str
+    expected: str
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "raised":
+                return f"It raised {self.observed}."
+            case "not raised":
+                return f"{self.expected} should have been raised."
+            case "missing":
+                return f"There is no {self.field}; the reference has one: {self.expected}."
+            case "unexpected":
+                return f"There is also a {self.field}: {self.observed}; the reference has none."
+            case "none":
+                return f"The {self.field} is None; the reference's is {self.expected}."
+            case _:
+                return f"The {self.field} is {self.observed}; the reference's is {self.expected}."
+
+
+def compare(observed: Value, expected: Value, field: str = "result") -> Iterator[Difference]:
+    """The differences between two observations, or parts of them, by the one rule."""
+    if isinstance(observed, dict) and isinstance(expected, dict):
+        if "raised" in observed or "raised" in expected:
+            yield from _compare_raised(observed.get("raised"), expected.get("raised"), field)
+            return
+        inner = "{}" if field == "result" else f"{field}: {{}}"
+        for key in expected:
+            if key in observed:
+                yield from compare(observed[key], expected[key], inner.format(key))
+            else:
+                yield Difference(inner.format(key), "missing", "", in_words(expected[key]))
+        for key in observed:
+            if key not in expected:
+                yield Difference(inner.format(key), "unexpected", in_words(observed[key]), "")
+    elif isinstance(observed, Tensor) and isinstance(expected, Tensor):
+        yield from _compare_tensors(observed, expected, field)
+    elif isinstance(observed, list) and isinstance(expected, list) and not _plain(expected):
+        if len(observed) != len(expected):
+            yield Difference(field, "shape", in_words(observed), in_words(expected))
+        else:
+            for i, (o, e) in enumerate(zip(observed, expected, strict=True)):
+                yield from compare(o, e, field if len(expected) == 1 else f"{field} [{i}]")
+    elif type(observed) is not type(expected):
+        kind = "none" if observed is None else "type"
+        yield Difference(field, kind, in_words(observed), in_words(expected))
+    elif isinstance(observed, float) and isinstance(expected, float):
+        if not math.isclose(observed, expected, rel_tol=1e-6, abs_tol=1e-9) and observed is not expected:
+            yield Difference(field, "values", in_words(observed), in_words(expected))
+    elif observed != expected:
+        yield Difference(field, "values", in_words(observed), in_words(expected))
+
+
+def _plain(members: list[Value]) -> bool:
+    """Whether a list, such as a shape, is best read as a whole."""
+    return all(isinstance(member, bool | int | str) for member in members)
+
+
+def _compare_raised(observed: Value, expected: Value, field: str) -> Iterator[Difference]:
+    if not isinstance(expected, dict):
+        yield Difference(field, "raised", _raised_in_words(observed), "")
+    elif not isinstance(observed, dict):
+        yield Difference(field, "not raised", "", str(expected.get("type")))
+    elif observed.get("type") != expected.get("type"):
+        yield Difference(field, "raised", _raised_in_words(observed), str(expected.get("type")))
+
+
+def _raised_in_words(raised: Value) -> str:
+    if not isinstance(raised, dict):
+        return in_words(raised)
+    text = f"{raised.get('type')}: {raised.get('message')}".rstrip(" :.")
+    return f"{text}, in `{raised['line']}`" if raised.get("line") else text
+
+
+def _compare_tensors(observed: Tensor, expected: Tensor, field: str) -> Iterator[Difference]:
+    if observed.dtype != expected.dtype:
+        yield Difference(field, "dtype", _dtype(observed), _dtype(expected))
+    elif observed.shape != expected.shape:
+        yield Difference(field, "shape", f"of shape {tuple(observed.shape)}", f"{tuple(expected.shape)}")
+    elif expected.numel():
+        relative, absolute = TOLERANCE.get(expected.dtype, _EXACT)
+        wrong = ~torch.isclose(observed, expected, rtol=relative, atol=absolute, equal_nan=True)
+        if wrong.any():
+            kind = "nan" if (observed.isnan() & ~expected.isnan()).any() else "values"
+            first = tuple(int(i) for i in wrong.nonzero()[0])
+            place = f" at {list(first)}" if first else ""
+            share = f"{int(wrong.sum())} of {wrong.numel()} entries differ"
+            yield Difference(field, kind, f"{_number(observed[first])}{place} ({share})", _number(expected[first]))
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _number(scalar: Tensor) -> str:
+    value = scalar.item()
+    return f"{value:.4g}" if isinstance(value, float | complex) else str(value)
+
+
+def in_words(value: Value) -> str:
+    """A short description for a message."""
+    match value:
+        case Tensor():
+            return f"a {_dtype(value)} tensor of shape {tuple(value.shape)}"
+        case []:
+            return "()"
+        case list() if all(isinstance(member, int) for member in value):
+            return f"({', '.join(map(str, value))}{',' if len(value) == 1 else ''})"
+        case list():
+            return f"[{', '.join(map(in_words, value))}]"[:200]
+        case dict():
+            return f"{{{', '.join(value)}}}"[:200]
+        case float():
+            return f"{value:.3g}"
+        case _:
+            return str(value)[:200]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check found.
+
+    Attributes:
+        check: which one.
+        status: ``"pass"``, ``"fail"``, ``"error"`` (the answer raised), ``"timeout"`` or ``"unanswered"``.
+        points: earned.
+        message: what was observed and what was expected; empty if passed.
+    """
+
+    check: Check
+    status: str
+    points: float
+    message: str
+
+
+def judge(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> list[Verdict]:
+    """One verdict for each check of an exercise.
+
+    Args:
+        exercise: with the reference's observations.
+        observed: for each check (by id), the answer's observation in each case. What is missing was not reached.
+    """
+    return [_judge_check(check, observed.get(check.id, ()), exercise.expected[check.id]) for check in exercise.checks]
+
+
+def _judge_check(check: Check, observed: Sequence[Observation], expected: Sequence[Observation]) -> Verdict:
+    for case, seen, wanted in zip(check.cases, observed, expected, strict=False):
+        differences = list(compare(seen, wanted))
+        if differences:
+            return _failed(check, case.label, seen, differences)
+    if len(observed) < len(expected):
+        return Verdict(check, "timeout", 0, "Not tried: the answer took too long before.")
+    return Verdict(check, "pass", check.points, "")
+
+
+def _failed(check: Check, label: str, seen: Observation, differences: list[Difference]) -> Verdict:
+    first = differences[0]
+    raised = seen.get("raised")
+    status = "fail"
+    if isinstance(raised, dict) and first.kind == "raised":
+        status = {"OutOfTime": "timeout", "NotImplementedError": "unanswered"}.get(str(raised.get("type")), "error")
+    if status == "unanswered":
+        return Verdict(check, status, 0, "Not answered yet.")
+    hint = next(
+        (text for pattern, text in check.hints.items() if fnmatchcase(f"{first.field}: {first.kind}", pattern)), ""
+    )
+    return Verdict(check, status, 0, f"{first} {hint}".strip() + f" (case: {label})")
+
+
+def recognise(
+    exercise: Exercise, observed: Mapping[str, Sequence[Observation]], verdicts: Sequence[Verdict]
+) -> Known | None:
+    """The known mistake that gives, in every check that the answer fails, just what the answer gives.
+
+    Args:
+        exercise: with its public cases first in each check; those are the ones that mistakes are known by.
+        observed: as for `judge`.
+        verdicts: what `judge` said.
+    """
+    failed = {v.check.id for v in verdicts if v.status != "pass"}
+    for known in exercise.known:
+        if failed == known.observed.keys() and all(
+            _same(observed.get(check, ()), seen) for check, seen in known.observed.items()
+        ):
+            return known
+    return None
+
+
+def _same(observed: Sequence[Observation], known: Sequence[Observation]) -> bool:
+    return len(observed) >= len(known) and not any(
+        difference for o, k in zip(observed, known, strict=False) for difference in compare(o, k)
+    )

@@ -1,0 +1,139 @@
+"""What a probe saw: plain data and tensors, and their form as JSON.
+
+An observation is a tree of dicts with string keys, lists, tensors and plain values. On its way to the judge it is
+always written out as JSON and read back, also inside one process, so that the judge never holds an object that a
+student's code has made.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Value: TypeAlias = "bool | int | float | str | Tensor | list[Value] | dict[str, Value] | None"
+Observation: TypeAlias = dict[str, Value]
+
+# Far above what an exercise needs, far below what hurts a grader.
+MOST_BYTES_OF_A_TENSOR = 4 * 2**20
+MOST_CHARACTERS = 2_000
+MOST_MEMBERS = 2_000
+MOST_DEPTH = 8
+
+_DTYPES: dict[str, torch.dtype] = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
+
+
+class BadObservation(ValueError):
+    """Something that cannot be an observation: an unknown type, or more than the caps allow."""
+
+
+def encode(value: object, depth: int = 0) -> Any:
+    """The JSON form of an observation.
+
+    Args:
+        value: dicts, lists, tuples, tensors and plain values. Strings are cut to `MOST_CHARACTERS`.
+        depth: how deep in the tree `value` is.
+
+    Raises:
+        BadObservation: for any other type, and beyond the caps.
+    """
+    if depth > MOST_DEPTH:
+        raise BadObservation("nested too deeply")
+    if value is None or type(value) in (bool, int):
+        return value
+    if type(value) is float:
+        # JSON has no nan and no inf.
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, str):
+        return str(value)[:MOST_CHARACTERS]
+    if isinstance(value, Tensor):
+        return {"tensor": _encode_tensor(value)}
+    if isinstance(value, list | tuple):
+        if len(value) > MOST_MEMBERS:
+            raise BadObservation(f"a list of {len(value)} members; {MOST_MEMBERS} at most")
+        return [encode(member, depth + 1) for member in value]
+    if isinstance(value, dict):
+        if len(value) > MOST_MEMBERS:
+            raise BadObservation(f"a dict of {len(value)} members; {MOST_MEMBERS} at most")
+        return {"dict": {str(k)[:MOST_CHARACTERS]: encode(v, depth + 1) for k, v in value.items()}}
+    raise BadObservation(f"a {type(value).__name__}, which is neither a tensor nor plain data")
+
+
+def _encode_tensor(tensor: Tensor) -> dict[str, Any]:
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in _DTYPES or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        raise BadObservation(f"a {tensor.device.type} tensor, {tensor.layout}, {tensor.dtype}")
+    if tensor.numel() * tensor.element_size() > MOST_BYTES_OF_A_TENSOR:
+        raise BadObservation(f"a tensor of {tensor.numel():,} entries")
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return {"dtype": name, "shape": list(tensor.shape), "data": base64.b64encode(data).decode()}
+
+
+def decode(form: Any, depth: int = 0) -> Value:
+    """The observation that `encode` wrote; the input may come from a stranger.
+
+    Raises:
+        BadObservation: for anything that `encode` cannot have written.
+    """
+    if depth > MOST_DEPTH:
+        raise BadObservation("nested too deeply")
+    if form is None or isinstance(form, bool | int | float):
+        return form
+    if isinstance(form, str):
+        if len(form) > MOST_CHARACTERS:
+            raise BadObservation("a string that is too long")
+        return form
+    if isinstance(form, list):
+        if len(form) > MOST_MEMBERS:
+            raise BadObservation("a list that is too long")
+        return [decode(member, depth + 1) for member in form]
+    if isinstance(form, dict) and len(form) == 1:
+        (kind, content), *_ = form.items()
+        if kind == "dict" and isinstance(content, dict) and len(content) <= MOST_MEMBERS:
+            return {str(k): decode(v, depth + 1) for k, v in content.items()}
+        if kind == "tensor" and isinstance(content, dict):
+            return _decode_tensor(content)
+        if kind == "float" and content in ("nan", "inf", "-inf"):
+            return float(content)
+    raise BadObservation("not the form of an observation")
+
+
+def _decode_tensor(form: dict[str, Any]) -> Tensor:
+    try:
+        dtype = _DTYPES[form["dtype"]]
+        shape = form["shape"]
+        data = base64.b64decode(form["data"], validate=True)
+        sizes_are_plain = all(type(size) is int and 0 <= size <= MOST_BYTES_OF_A_TENSOR for size in shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadObservation("a tensor that cannot be read") from error
+    if not sizes_are_plain or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
+        raise BadObservation("a tensor of impossible shape or size")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise BadObservation("a tensor whose data do not fill its shape")
+    if dtype is torch.bool and not set(data) <= {0, 1}:
+        raise BadObservation("a bool tensor with other entries than 0 and 1")
+    if not data:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+
+
+def decode_observation(form: Any) -> Observation:
+    """`decode`, for a whole observation.
+
+    Raises:
+        BadObservation: also where the form is not that of a dict.
+    """
+    value = decode(form)
+    if not isinstance(value, dict):
+        raise BadObservation("an observation is a dict")
+    return value

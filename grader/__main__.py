@@ -1,0 +1,176 @@
+"""The course from the command line: `python -m grader COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import nbformat
+
+from d2lblocks.tables import Table
+from grader import sample
+from grader.authoring import load
+from grader.course import DEFAULT_ROOT, Course, CourseError, Mark
+
+Arguments = argparse.Namespace
+T = TypeVar("T")
+
+
+def release(course: Course, arguments: Arguments) -> None:
+    """Make exercises/ from solutions/."""
+    for assignment in course.choose(arguments.assignments):
+        course.release(assignment)
+        print(f"released {course.exercises / assignment}")
+
+
+def hand_in_sample(course: Course, arguments: Arguments) -> None:
+    """Hand in the sample class, or remove it."""
+    if arguments.remove:
+        count = sample.remove(course.submitted, course.autograded, course.feedback_directory)
+        with course.gradebook() as gradebook:
+            for student in gradebook.students:
+                if student.id.startswith(sample.PREFIX):
+                    gradebook.remove_student(student.id)
+        print(f"removed {count} students of the sample class")
+        return
+    for assignment in course.choose(arguments.assignments):
+        notebook = f"{assignment}.ipynb"
+        try:
+            released = nbformat.read(course.exercises / assignment / notebook, as_version=4)
+        except FileNotFoundError:
+            raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
+        solution = nbformat.read(course.solutions / assignment / notebook, as_version=4)
+        made_up = list(sample.students(load(course.solutions / assignment), solution))
+        for student in made_up:
+            sample.hand_in(student, released, course.submitted / student.name / assignment / notebook)
+        print(f"{assignment}: {len(made_up)} students handed in, in {course.submitted}")
+
+
+def autograde(course: Course, arguments: Arguments) -> None:
+    """Grade what was handed in and not yet graded."""
+    for assignment in course.choose(arguments.assignments):
+        everything = course.submissions(assignment, arguments.students)
+        due = [s for s in everything if s.due or arguments.force]
+        print(f"{assignment}: {len(everything)} submissions, {len(due)} to grade")
+        failed = _each(due, lambda s: s.student, lambda s: course.autograde(s, arguments.seed))
+        if failed:
+            raise CourseError(f"{failed} of {len(due)} submissions could not be graded; see above")
+
+
+def feedback(course: Course, arguments: Arguments) -> None:
+    """Write a page for each graded submission."""
+    for assignment in course.choose(arguments.assignments):
+        graded = sorted(course.autograded.glob(f"*/{assignment}/{assignment}.ipynb"))
+        due = [path for path in graded if arguments.force or _newer(path, _page(course, path))]
+        print(f"{assignment}: {len(graded)} graded, {len(due)} pages to write")
+        failed = _each(due, _student, lambda path: course.feedback(path.stem, _student(path)))
+        if failed:
+            raise CourseError(f"{failed} pages could not be written; see above")
+
+
+def _student(graded: Path) -> str:
+    return graded.parent.parent.name
+
+
+def _page(course: Course, graded: Path) -> Path:
+    return course.feedback_directory / graded.relative_to(course.autograded).with_suffix(".html")
+
+
+def _newer(path: Path, than: Path) -> bool:
+    return not than.exists() or path.stat().st_mtime > than.stat().st_mtime
+
+
+def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None]) -> int:
+    """Work through a list, a line for each item; returns how many failed. One failure does not stop the others."""
+    failed = 0
+    for number, item in enumerate(items, start=1):
+        start = time.perf_counter()
+        print(f"  {number:>3} / {len(items)}  {name(item)}", end="", flush=True)
+        try:
+            work(item)
+        except CourseError as error:
+            failed += 1
+            print(f"  FAILED\n      {error}", flush=True)
+        else:
+            print(f"  {time.perf_counter() - start:.1f} s", flush=True)
+    return failed
+
+
+def export(course: Course, arguments: Arguments) -> None:
+    """Write all marks to a CSV file."""
+    course.export(arguments.to)
+    print(f"marks: {arguments.to}")
+
+
+def status(course: Course, arguments: Arguments) -> None:
+    """Show the marks of the class, by assignment, student and exercise."""
+    marks = course.marks()
+    if not marks:
+        print("nothing is graded yet; put submissions into submitted/ and run: python -m grader autograde")
+    for assignment in course.choose(arguments.assignments):
+        own = [mark for mark in marks if mark.assignment == assignment]
+        if own:
+            print(f"{assignment}\n{_class_report(own)}\n")
+
+
+def _class_report(marks: Sequence[Mark]) -> Table:
+    most = {mark.exercise: mark.most for mark in marks}
+    rows = []
+    for student in dict.fromkeys(mark.student for mark in marks):
+        scores = {mark.exercise: mark.score for mark in marks if mark.student == student}
+        total = f"{sum(scores.values()):g} / {sum(most.values()):g}"
+        rows.append([student, *(f"{scores.get(exercise, 0):g}" for exercise in most), total])
+    return Table(["student", *(f"{exercise} ({points:g})" for exercise, points in most.items()), "all"], rows)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m grader", description="The course, on top of nbgrader.")
+    result.add_argument(
+        "--course", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="folder with nbgrader_config.py"
+    )
+    commands = result.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Course, Arguments], None]) -> argparse.ArgumentParser:
+        summary = str(run.__doc__)
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
+        added.set_defaults(run=run)
+        return added
+
+    command("release", release)
+    command("sample", hand_in_sample).add_argument(
+        "--remove", action="store_true", help="take the sample class out of the course, its marks too"
+    )
+    grading = command("autograde", autograde)
+    grading.add_argument("--students", nargs="+", default=[], metavar="STUDENT", help="default: all")
+    grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
+    grading.add_argument("--force", action="store_true", help="grade again what is graded")
+    command("feedback", feedback).add_argument("--force", action="store_true", help="write every page again")
+    command("export", export).add_argument(
+        "--to", type=Path, default=DEFAULT_ROOT / "marks.csv", metavar="FILE", help="default: grader/marks.csv"
+    )
+    command("status", status)
+    return result
+
+
+def main() -> int:
+    """Run one command; an error is one line and exit status 1."""
+    arguments = parser().parse_args()
+    try:
+        arguments.run(Course(arguments.course), arguments)
+    except (CourseError, ValueError, OSError) as error:
+        print(f"grader: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ngrader: stopped; what is graded is kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

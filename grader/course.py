@@ -1,0 +1,211 @@
+"""nbgrader's course: release, grade, feedback, marks. Each step is a thin call of nbgrader's own API."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.plugins import CsvExportPlugin
+from sqlalchemy.exc import SAWarning
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+from grader.inside import MOST_SEEDS, SEED_VARIABLE
+from grader.release import keep_if_same
+
+DEFAULT_ROOT = Path(__file__).resolve().parent
+
+
+class CourseError(Exception):
+    """Something that the person at the keyboard can mend, said in one line."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One student's work on one assignment: where it lies, and whether it still has to be graded."""
+
+    student: str
+    assignment: str
+    folder: Path
+    due: bool
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the gradebook says about one answer."""
+
+    student: str
+    assignment: str
+    exercise: str
+    score: float
+    most: float
+    by_hand: bool
+
+
+class Course:
+    """An nbgrader course: the folder that holds `nbgrader_config.py`.
+
+    Args:
+        root: that folder; `solutions/` and `exercises/` lie beside it.
+
+    Raises:
+        CourseError: `root` has no `nbgrader_config.py`.
+    """
+
+    def __init__(self, root: Path = DEFAULT_ROOT) -> None:
+        # nbgrader 0.9.6 does this on every submission; nothing is wrong and nobody can do anything about it.
+        warnings.filterwarnings("ignore", category=SAWarning, message="Object of type .* not in session")
+        self.root = root.resolve()
+        if not (self.root / "nbgrader_config.py").is_file():
+            raise CourseError(f"{root} is not a course: it has no nbgrader_config.py")
+        self.config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
+        self.directory = CourseDirectory(config=self.config)
+        self.api = NbGraderAPI(self.directory, config=self.config)
+        # What nbgrader logs comes back from each call; printing it as well would bury the one line that matters.
+        for logger in (self.api.log, self.directory.log):
+            logger.handlers = [logging.NullHandler()]
+            logger.propagate = False
+
+    @property
+    def solutions(self) -> Path:
+        """nbgrader's source directory."""
+        return Path(self.directory.root, self.directory.source_directory).resolve()
+
+    @property
+    def exercises(self) -> Path:
+        """nbgrader's release directory."""
+        return Path(self.directory.root, self.directory.release_directory).resolve()
+
+    @property
+    def submitted(self) -> Path:
+        """Where submissions are put: ``<student>/<assignment>/<assignment>.ipynb``."""
+        return self.root / self.directory.submitted_directory
+
+    @property
+    def autograded(self) -> Path:
+        """Where graded notebooks are."""
+        return self.root / self.directory.autograded_directory
+
+    @property
+    def feedback_directory(self) -> Path:
+        """Where the pages for the students are."""
+        return self.root / self.directory.feedback_directory
+
+    @contextlib.contextmanager
+    def gradebook(self) -> Iterator[Gradebook]:
+        """The gradebook, open."""
+        with Gradebook(self.directory.db_url, self.directory.course_id) as gradebook:
+            yield gradebook
+
+    def assignments(self) -> list[str]:
+        """Every folder of `solutions/` that has a notebook of its own name."""
+        return sorted(path.parent.name for path in self.solutions.glob("*/*.ipynb") if path.stem == path.parent.name)
+
+    def choose(self, names: Sequence[str]) -> list[str]:
+        """The named assignments, or all.
+
+        Raises:
+            CourseError: there is no assignment of some name.
+        """
+        there = self.assignments()
+        if not there:
+            raise CourseError(f"no assignment in {self.solutions}: each is a folder with a notebook of the same name")
+        for name in names:
+            if name not in there:
+                raise CourseError(f"no assignment {name!r} in {self.solutions}; there are: {', '.join(there)}")
+        return list(names) or there
+
+    def release(self, assignment: str) -> None:
+        """Make the student's side of an assignment from `solutions/`, and enter it into the gradebook."""
+        with keep_if_same(self.exercises / assignment / "public.json"):
+            self._done(self.api.generate_assignment(assignment, force=True), f"releasing {assignment}")
+
+    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[Submission]:
+        """What was handed in for an assignment.
+
+        A submission is due when it was never graded, or was handed in or released again since.
+
+        Raises:
+            CourseError: a named student has handed in nothing.
+        """
+        found = {path.parent.name: path for path in sorted(self.submitted.glob(f"*/{assignment}"))}
+        for student in students:
+            if student not in found:
+                raise CourseError(f"{student} has no submission in {self.submitted / student / assignment}")
+        return [
+            Submission(student, assignment, folder, self._due(student, assignment, folder))
+            for student, folder in found.items()
+            if not students or student in students
+        ]
+
+    def _due(self, student: str, assignment: str, folder: Path) -> bool:
+        graded = self.autograded / student / assignment / f"{assignment}.ipynb"
+        if not graded.exists():
+            return True
+        sources = [*folder.glob("*.ipynb"), *(self.solutions / assignment).glob("*.*")]
+        return any(path.stat().st_mtime > graded.stat().st_mtime for path in sources)
+
+    def autograde(self, submission: Submission, seed: int | None = None) -> None:
+        """Run a submission and enter its marks into the gradebook.
+
+        Args:
+            submission: which.
+            seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
+        """
+        os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
+        try:
+            result = self.api.autograde(submission.assignment, submission.student, force=True)
+        finally:
+            del os.environ[SEED_VARIABLE]
+        self._done(result, f"grading {submission.assignment} of {submission.student}")
+
+    def feedback(self, assignment: str, student: str) -> None:
+        """Write the page that a student gets back."""
+        self._done(self.api.generate_feedback(assignment, student, force=True), f"feedback for {student}")
+
+    def export(self, path: Path) -> None:
+        """Write all marks to a CSV file, with nbgrader's own exporter."""
+        exporter = CsvExportPlugin(config=self.config)
+        exporter.to = str(path)
+        exporter.log.handlers = [logging.NullHandler()]
+        with self.gradebook() as gradebook:
+            exporter.export(gradebook)
+
+    def marks(self) -> list[Mark]:
+        """Every mark in the gradebook, by student, assignment and exercise."""
+        with self.gradebook() as gradebook:
+            found = [
+                Mark(
+                    submission.student.id,
+                    submission.assignment.name,
+                    grade.cell.name.removeprefix("test_"),
+                    grade.score,
+                    grade.max_score,
+                    grade.needs_manual_grade,
+                )
+                for assignment in gradebook.assignments
+                for submission in assignment.submissions
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+            ]
+        return sorted(found, key=lambda mark: (mark.student, mark.assignment))
+
+    @staticmethod
+    def _done(result: dict[str, object], what: str) -> None:
+        """Turn nbgrader's answer into an error of one line, if it is one."""
+        if result["success"]:
+            return
+        lines = f"{result.get('error')}\n{result.get('log')}".splitlines()
+        # The log ends with "see above"; what one wants to read is the last exception in it.
+        causes = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
+        raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")

@@ -1,0 +1,32 @@
+"""nbgrader's course: solutions/ is the source, exercises/ the release, and this folder holds everything else."""
+
+import os
+import sys
+from pathlib import Path
+
+from nbgrader.converters import GenerateAssignment
+
+from grader.preprocessors import WritePublicCases
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
+
+# nbgrader makes a new gradebook with the program `alembic`, which stands beside this Python, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+c.CourseDirectory.course_id = "layers-and-blocks"
+c.CourseDirectory.root = str(Path(__file__).resolve().parent)
+c.CourseDirectory.source_directory = "../solutions"
+c.CourseDirectory.release_directory = "../exercises"
+# Never handed out: the reference with its secret cases, and what Python and Jupyter leave behind.
+c.CourseDirectory.ignore = ["reference.py", "__pycache__", "*.pyc", ".ipynb_checkpoints"]
+
+c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
+c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]
+
+# A deleted autograde cell is put back, and graded.
+c.OverwriteCells.add_missing_cells = True
+# One cell may take this long; then it is interrupted and the notebook goes on.
+c.Execute.timeout = 30
+c.Execute.interrupt_on_timeout = True
+# Without a history on disk; and without ipykernel's warning that loopback TCP is not encrypted, once for each kernel.
+c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
