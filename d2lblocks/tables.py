@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 # Inline styles, because JupyterLab, nbconvert and the website load no style sheet of ours; `currentColor` and
 # translucent grey, because all three have a light and a dark theme.
+_SHORT = 16  # characters that are better not broken over two lines
 _CELL = "padding:.2em .8em;text-align:{align};border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top"
+
+
+def with_code(text: str) -> str:
+    """HTML of a text in which code stands between backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Table:
             "<tr>"
             + "".join(
                 f'<td style="{_CELL.format(align="right" if self._is_number(r, i) else "left")};'
-                f'white-space:pre-wrap">{escape(str(cell))}</td>'
+                f'white-space:{"pre" if len(str(cell)) <= _SHORT else "pre-wrap"}">{with_code(str(cell))}</td>'
                 for i, cell in enumerate(row)
             )
             + "</tr>"

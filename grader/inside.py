@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import fields
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,7 @@ SEED_VARIABLE = "GRADER_SEED"
 MOST_SEEDS = 10**6
 
 
-class Marked(Report):
-    """A report whose plain-text form is the number of points, which is what nbgrader reads as partial credit."""
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": repr(float(self.points)), "text/html": self._repr_html_()}
-
-
-def check(name: str, answer: Any) -> Marked:
+def check(name: str, answer: Any) -> Report:
     """Grade an answer on the public cases and on secret ones.
 
     The secret cases are drawn from the seed in the environment variable `GRADER_SEED`, or from a new one; the report
@@ -40,7 +33,7 @@ def check(name: str, answer: Any) -> Marked:
     """
     seed = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(MOST_SEEDS))
     report = examine(_exercises(seed)[name], answer, remark=f"Graded with secret cases of seed {seed}.")
-    return Marked(**{field.name: getattr(report, field.name) for field in fields(Report)})
+    return replace(report, as_number=True)
 
 
 @cache

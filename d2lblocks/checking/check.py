@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ def check(name: str, answer: Any) -> Report:
         A report that a notebook shows as a table. It never raises because of a wrong answer.
     """
     report = _check(name, answer)
-    # nbgrader's Validate looks at the cell's outputs: something on stderr means "not passed yet", and is shown.
-    if os.environ.get("NBGRADER_EXECUTION") == "validate" and not report.passed:
-        print(report, file=sys.stderr)
+    if os.environ.get("NBGRADER_EXECUTION") == "validate":
+        # nbgrader's Validate looks at the cell's outputs: something on stderr means "not passed yet", and is shown.
+        if not report.passed:
+            print(report, file=sys.stderr)
+        return replace(report, as_number=True)
     return report
 
 

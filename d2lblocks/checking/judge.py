@@ -205,7 +205,7 @@ def _failed(check: Check, label: str, seen: Observation, differences: list[Diffe
     if isinstance(raised, dict) and first.kind == "raised":
         status = {"OutOfTime": "timeout", "NotImplementedError": "unanswered"}.get(str(raised.get("type")), "error")
     if status == "unanswered":
-        return Verdict(check, status, 0, "Not answered yet.")
+        return Verdict(check, status, 0, "")
     hint = next(
         (text for pattern, text in check.hints.items() if fnmatchcase(f"{first.field}: {first.kind}", pattern)), ""
     )

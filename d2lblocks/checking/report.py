@@ -9,8 +9,9 @@ from html import escape
 
 from d2lblocks.checking.exercises import Known
 from d2lblocks.checking.judge import Verdict
-from d2lblocks.tables import Table
+from d2lblocks.tables import Table, with_code
 
+_WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
 _SIGNS = {"pass": "✓", "fail": "✗", "error": "✗", "timeout": "⧖", "unanswered": "○"}
 
 
@@ -23,7 +24,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     points = f"{_plain(verdict.points)}/{_plain(verdict.check.points)}"
     yield f"{_SIGNS[verdict.status]} {points:>5}  {verdict.check.title}"
     if verdict.message:
-        yield textwrap.fill(verdict.message, 100, initial_indent=" " * 9, subsequent_indent=" " * 9)
+        yield textwrap.fill(verdict.message, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Report:
         printed: what the answer printed while it was checked.
         problem: why nothing could be checked; then there are no verdicts.
         remark: a line for the foot, such as the seed of the secret cases.
+        as_number: whether the plain-text form in a notebook is the number of points; nbgrader reads that as partial
+            credit. The HTML form stays the table.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Report:
     printed: str = ""
     problem: str = ""
     remark: str = ""
+    as_number: bool = False
 
     @property
     def points(self) -> float:
@@ -86,10 +90,10 @@ class Report:
 
     def __repr__(self) -> str:
         parts = [self.headline]
+        if self.known:
+            parts.append(f"{textwrap.fill(self.known.message, _WIDTH)}\nRead in the book: {self.known.see}")
         if self.verdicts:
             parts.append("\n".join(line for verdict in self.verdicts for line in _lines(verdict)))
-        if self.known:
-            parts.append(f"{self.known.message}\nRead: {self.known.see}")
         if self.printed:
             parts.append(f"Your code printed:\n{self.printed}")
         if self.remark:
@@ -99,14 +103,17 @@ class Report:
     def _repr_html_(self) -> str:
         colour = "#2e9e5b" if self.passed else "#d9822b"
         parts = [f"<strong>{escape(self.headline)}</strong>"]
+        if self.known:
+            message = with_code(self.known.message)
+            parts.append(f'<p style="margin:.5em 0">{message}<br>Read in the book: {escape(self.known.see)}</p>')
         if self.verdicts:
             parts.append(self._table()._repr_html_())
-        if self.known:
-            parts.append(
-                f"<p style='margin:.5em 0'>{escape(self.known.message)}<br>Read: {escape(self.known.see)}</p>"
-            )
         if self.printed:
             parts.append(f"<details><summary>Your code printed</summary><pre>{escape(self.printed)}</pre></details>")
         if self.remark:
             parts.append(f"<small>{escape(self.remark)}</small>")
         return f'<div style="border-left:4px solid {colour};padding:.2em .8em">{"".join(parts)}</div>'
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        text = repr(float(self.points)) if self.as_number else repr(self)
+        return {"text/plain": text, "text/html": self._repr_html_()}

@@ -93,7 +93,7 @@ class CenteredLayer(nn.Module):
             frozenset({"values", "gradients"}),
             "This subtracts a mean for each column: `mean(0)` runs over the first dimension only. The layer asks for "
             "one number, the mean of all entries: `X.mean()`.",
-            f"{CHAPTER}#custom-layers-no-parameters",
+            f"{CHAPTER}#custom-layers-without-parameters",
         ),
         Mistake(
             "last_mean",
@@ -105,7 +105,7 @@ class CenteredLayer(nn.Module):
             frozenset({"values", "gradients"}),
             "This subtracts a mean for each row: `mean(-1)` runs over the last dimension only. The layer asks for "
             "one number, the mean of all entries: `X.mean()`.",
-            f"{CHAPTER}#custom-layers-no-parameters",
+            f"{CHAPTER}#custom-layers-without-parameters",
         ),
         Mistake(
             "in_place",
@@ -119,7 +119,7 @@ class CenteredLayer(nn.Module):
             frozenset({"side_effects"}),
             "`X -= ...` writes into the tensor that the caller handed over. `X - X.mean()` makes a new one and "
             "leaves the input alone.",
-            f"{CHAPTER}#custom-layers-no-parameters",
+            f"{CHAPTER}#custom-layers-callers-input",
         ),
         Mistake(
             "detached_mean",
@@ -131,7 +131,7 @@ class CenteredLayer(nn.Module):
             frozenset({"gradients"}),
             "The values are right, but `.item()` (like `.detach()`) turns the mean into a constant for autograd. The "
             "gradient then misses the part that flows through the mean.",
-            f"{CHAPTER}#custom-layers-no-parameters",
+            f"{CHAPTER}#custom-layers-cuts",
         ),
     ),
     alternatives={
@@ -289,7 +289,7 @@ class MyLinear(nn.Module):
             frozenset({"parameters", "round_trip", "double"}),
             "`weight` and `bias` are plain tensors: the module does not know them, so no optimizer trains them and "
             "`state_dict` does not save them. Wrap them: `nn.Parameter(...)`.",
-            f"{CHAPTER}#custom-layers-with-parameters",
+            f"{CHAPTER}#custom-layers-linear",
         ),
         Mistake(
             "no_relu",
@@ -305,7 +305,7 @@ class MyLinear(nn.Module):
 """,
             frozenset({"values", "gradients"}),
             "The result may be negative: the ReLU of the formula is missing. The layer is `relu(X @ weight + bias)`.",
-            f"{CHAPTER}#custom-layers-with-parameters",
+            f"{CHAPTER}#custom-layers-linear",
         ),
         Mistake(
             "transposed",
@@ -322,7 +322,25 @@ class MyLinear(nn.Module):
             frozenset({"parameters", "values", "gradients"}),
             "`weight` has the shape that `nn.Linear` uses, (units, in_units). Here it is (in_units, units), so that "
             "`X @ weight` needs no transpose.",
-            f"{CHAPTER}#custom-layers-with-parameters",
+            f"{CHAPTER}#custom-layers-linear",
+        ),
+        Mistake(
+            "keeps_output",
+            """\
+class MyLinear(nn.Module):
+    def __init__(self, in_units, units):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(in_units, units))
+        self.bias = nn.Parameter(torch.randn(units))
+
+    def forward(self, X):
+        self.output = F.relu(X @ self.weight + self.bias)
+        return self.output
+""",
+            frozenset({"side_effects"}),
+            "`self.output = ...` keeps the result of the last call, and its whole graph with it, so that the layer "
+            "can no longer be copied with `copy.deepcopy`. Use a local variable.",
+            f"{CHAPTER}#custom-layers-hooks",
         ),
         Mistake(
             "frozen_bias",

@@ -1,0 +1,120 @@
+"""`check`, as a student meets it: in the folder of a released assignment."""
+
+import pytest
+import torch
+from torch import nn
+
+from d2lblocks import check
+from tests import ROOT
+
+
+@pytest.fixture(autouse=True)
+def in_the_students_folder(monkeypatch):
+    monkeypatch.chdir(ROOT / "exercises" / "custom_layers")
+
+
+class Right(nn.Module):
+    def forward(self, X):
+        return X - X.mean()
+
+
+class Unanswered(nn.Module):
+    def forward(self, X):
+        raise NotImplementedError
+
+
+class BatchMean(nn.Module):
+    def forward(self, X):
+        print("the mean is", X.mean(0))
+        return X - X.mean(0)
+
+
+def test_a_right_answer_passes():
+    report = check("centered_layer", Right)
+    assert report.passed
+    assert report.headline == "centered_layer: 4 of 4 points"
+    assert repr(report).count("✓") == 3
+
+
+def test_an_untouched_stub_reads_not_answered_yet():
+    report = check("centered_layer", Unanswered)
+    assert report.headline == "centered_layer: not answered yet"
+    assert "Error" not in repr(report)
+
+
+def test_a_known_mistake_is_named_with_a_place_to_read():
+    report = check("centered_layer", BatchMean)
+    assert report.points == 1
+    for text in (repr(report), report._repr_html_()):
+        assert "subtracts a mean for each column" in text
+        assert "custom_layers.html#" in text
+        assert "the mean is tensor(" in text
+
+
+def test_an_unknown_mistake_gets_the_observation_and_no_guess():
+    class Other(nn.Module):
+        def forward(self, X):
+            return X - X.median()
+
+    report = check("centered_layer", Other)
+    assert report.known is None
+    assert "the reference's is" in repr(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "line"),
+    [
+        ("centred_layer", Right, "did you mean 'centered_layer'?"),
+        ("x", Right, "there are centered_layer, my_linear"),
+        ("centered_layer", Right(), "give the class itself, check('centered_layer', CenteredLayer)"),
+        ("centered_layer", 3, "this is a int; give CenteredLayer"),
+    ],
+)
+def test_a_wrong_use_gets_one_clear_line(name, answer, line):
+    report = check(name, answer)
+    assert not report.passed
+    assert report.points == 0
+    assert line in repr(report)
+    assert len(repr(report).splitlines()) == 1
+
+
+def test_a_changed_signature_is_said_as_it_is():
+    class Two(nn.Module):
+        def __init__(self, size):
+            super().__init__()
+
+    assert "missing 1 required positional argument: 'size'" in repr(check("centered_layer", Two))
+
+
+def test_in_another_folder_it_says_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert f"public.json is not in {tmp_path}" in repr(check("centered_layer", Right))
+
+
+def test_a_damaged_file_is_said_to_be_damaged(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for text in ("{", "{}", '{"exercises": {"centered_layer": {}}}'):
+        (tmp_path / "public.json").write_text(text)
+        assert "take a fresh copy" in repr(check("centered_layer", Right))
+
+
+def test_an_answer_without_end_is_stopped_for_every_check():
+    class Endless(nn.Module):
+        def forward(self, X):
+            while True:
+                X = X + torch.zeros(1)
+
+    report = check("centered_layer", Endless)
+    assert [verdict.status for verdict in report.verdicts] == ["timeout"] * 3
+
+
+@pytest.mark.parametrize("mode", ["validate", None])
+def test_nbgraders_validate_reads_failure_on_stderr_and_points_as_a_number(mode, monkeypatch, capsys):
+    if mode:
+        monkeypatch.setenv("NBGRADER_EXECUTION", mode)
+    for answer, passes, points in ((Right, True, "4.0"), (BatchMean, False, "1.0")):
+        bundle = check("centered_layer", answer)._repr_mimebundle_()
+        stderr = capsys.readouterr().err
+        assert bool(stderr) == (mode == "validate" and not passes)
+        assert (bundle["text/plain"] == points) == (mode == "validate")
+        assert "<table" in bundle["text/html"]

@@ -1,0 +1,109 @@
+"""The judge: one rule, and words that help."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.exercises import Check, Exercise, Known
+from d2lblocks.checking.judge import TOLERANCE, compare, judge, recognise
+
+T = torch.tensor
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "kind"),
+    [
+        ({"output": T([1.0])}, {"output": T([1.0])}, None),
+        ({"output": T([1.0 + 1e-6])}, {"output": T([1.0])}, None),
+        ({"output": T([1.01])}, {"output": T([1.0])}, "values"),
+        ({"output": T([math.nan])}, {"output": T([1.0])}, "nan"),
+        ({"output": T([math.nan])}, {"output": T([math.nan])}, None),
+        ({"output": T([1.0], dtype=torch.float64)}, {"output": T([1.0])}, "dtype"),
+        ({"output": T([[1.0]])}, {"output": T([1.0])}, "shape"),
+        ({"output": T([1 + 1j])}, {"output": T([1.0])}, "dtype"),
+        ({"output": None}, {"output": T([1.0])}, "none"),
+        ({"output": [1]}, {"output": T([1.0])}, "type"),
+        ({"output": True}, {"output": 1}, "type"),
+        ({"output": 1}, {"output": 1.0}, "type"),
+        ({"output": 2}, {"output": 1}, "values"),
+        ({"output": 0.5}, {"output": 0.0}, "values"),
+        ({"output": [3, 4]}, {"output": [4, 3]}, "values"),
+        ({}, {"output": 1}, "missing"),
+        ({"output": 1, "more": 2}, {"output": 1}, "unexpected"),
+        ({"output": 1}, {"raised": {"type": "ValueError"}}, "not raised"),
+        ({"raised": {"type": "TypeError", "message": "m", "line": ""}}, {"output": 1}, "raised"),
+        ({"raised": {"type": "TypeError"}}, {"raised": {"type": "ValueError"}}, "raised"),
+        ({"raised": {"type": "ValueError", "message": "mine"}}, {"raised": {"type": "ValueError"}}, None),
+        ({"raised": "forged"}, {"output": 1}, "raised"),
+        ({"output": {"raised": 1}}, {"output": T([1.0])}, "type"),
+    ],
+    ids=str,
+)
+def test_the_one_rule(observed, expected, kind):
+    assert [difference.kind for difference in compare(observed, expected)] == ([kind] if kind else [])
+
+
+@given(st.sampled_from(sorted(TOLERANCE, key=str)), st.floats(0.1, 10))
+def test_tolerance_is_wide_enough_for_rounding_and_no_wider(dtype, scale):
+    right = torch.full((3,), scale).to(dtype)
+    relative, absolute = TOLERANCE[dtype]
+    assert not list(compare(right * (1 + relative / 4), right))
+    assert list(compare(right * (1 + 4 * relative) + 4 * absolute, right))
+
+
+def test_words_say_what_was_observed_and_what_was_expected():
+    (none,) = compare({"gradient of `weight`": None}, {"gradient of `weight`": torch.ones(3, 5)})
+    assert str(none) == "The gradient of `weight` is None; the reference's is a float32 tensor of shape (3, 5)."
+    (values,) = compare({"output": T([[1.0, 2.0]])}, {"output": T([[1.0, 5.0]])})
+    assert str(values) == "The output is 2 at [0, 1] (1 of 2 entries differ); the reference's is 5."
+    (missing,) = compare({}, {"parameter `bias`": [3]})
+    assert str(missing) == "There is no parameter `bias`; the reference has one: (3,)."
+
+
+def exercise():
+    cases = (Case("small", "answer()"), Case("large", "answer()"))
+    checks = (
+        Check("a", "A", 2, "values", {"output: values": "Look again."}, cases),
+        Check("b", "B", 1, "values", {}, cases),
+    )
+    right = ({"output": T([1.0])}, {"output": T([2.0])})
+    known = Known("doubled", "You doubled it.", "page.html#x", {"a": ({"output": T([2.0])}, {"output": T([4.0])})})
+    return Exercise("e", "E", checks, {"a": right, "b": right}, (known,)), list(right)
+
+
+def test_points_are_lost_check_by_check():
+    task, right = exercise()
+    verdicts = judge(task, {"a": [right[0], {"output": T([9.0])}], "b": right})
+    assert [(v.status, v.points) for v in verdicts] == [("fail", 0), ("pass", 1)]
+    assert verdicts[0].message.endswith("the reference's is 2. Look again. (case: large)")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [("ValueError", "error"), ("OutOfTime", "timeout"), ("NotImplementedError", "unanswered")],
+)
+def test_an_answer_that_raised(raised, status):
+    task, right = exercise()
+    seen = {"raised": {"type": raised, "message": "", "line": ""}}
+    assert [v.status for v in judge(task, {"a": [seen, seen], "b": right})] == [status, "pass"]
+
+
+@pytest.mark.parametrize("observed", [{}, {"a": []}, {"a": [{"output": T([1.0])}]}], ids=["nothing", "none", "one"])
+def test_what_was_not_observed_has_not_passed(observed):
+    task, _ = exercise()
+    assert all(v.status == "timeout" and v.points == 0 for v in judge(task, observed))
+
+
+def test_a_known_mistake_is_recognised_by_what_it_gives():
+    task, right = exercise()
+    doubled = {"a": [{"output": T([2.0])}, {"output": T([4.0])}], "b": right}
+    assert recognise(task, doubled, judge(task, doubled)).id == "doubled"
+    other = {"a": [{"output": T([2.0])}, {"output": T([5.0])}], "b": right}
+    assert recognise(task, other, judge(task, other)) is None
+    more = {**doubled, "b": [{"output": None}, right[1]]}
+    assert recognise(task, more, judge(task, more)) is None
+    assert recognise(task, {"a": right, "b": right}, judge(task, {"a": right, "b": right})) is None
