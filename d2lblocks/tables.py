@@ -9,7 +9,7 @@ from html import escape
 
 # Inline styles, because JupyterLab, nbconvert and the website load no style sheet of ours; `currentColor` and
 # translucent grey, because all three have a light and a dark theme.
-_SHORT = 16  # characters that are better not broken over two lines
+_SHORT = 28  # characters that are better not broken over two lines
 _CELL = "padding:.2em .8em;text-align:{align};border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top"
 
 

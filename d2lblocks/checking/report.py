@@ -75,18 +75,15 @@ class Report:
         return f"{self.name}: {_plain(self.points)} of {_plain(self.most_points)} points"
 
     def _table(self) -> Table:
-        return Table(
-            ["check", "result", "points", "what to look at"],
-            [
-                (
-                    v.check.title,
-                    f"{_SIGNS[v.status]} {v.status}",
-                    f"{_plain(v.points)} / {_plain(v.check.points)}",
-                    v.message,
-                )
-                for v in self.verdicts
-            ],
-        )
+        headings = ["check", "result", "points"]
+        rows = [
+            [v.check.title, f"{_SIGNS[v.status]} {v.status}", f"{_plain(v.points)} / {_plain(v.check.points)}"]
+            for v in self.verdicts
+        ]
+        if any(v.message for v in self.verdicts):
+            headings.append("what to look at")
+            rows = [[*row, v.message] for row, v in zip(rows, self.verdicts, strict=True)]
+        return Table(headings, rows)
 
     def __repr__(self) -> str:
         parts = [self.headline]

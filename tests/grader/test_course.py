@@ -1,4 +1,4 @@
-"""The whole path: a class hands in, plain nbgrader grades it, and everybody gets the marks that the catalogue says."""
+"""The whole path: a class hands in, plain nbgrader grades it, and everybody gets the marks of the catalogue."""
 
 import csv
 

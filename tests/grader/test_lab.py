@@ -1,0 +1,132 @@
+"""A student in the real JupyterLab: open, run all, see the table, fill in the answer, see it pass."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+from grader.submissions import solution_cells
+from tests import ROOT
+
+NAME = "custom_layers"
+TOKEN = "a-token-for-this-test"
+SECONDS = 120_000  # ms; a kernel that imports torch on a busy machine takes its time
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a student's copy of the assignment; its address and the folder."""
+    folder = tmp_path_factory.mktemp("student")
+    shutil.copytree(ROOT / "exercises" / NAME, folder / NAME)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": folder,
+        "ServerApp.open_browser": False,
+        "IdentityProvider.token": TOKEN,
+        "LabApp.news_url": None,
+    }
+    environment = os.environ | {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--allow-root",
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ],
+        cwd=folder,
+        env=environment,
+        stdout=log,
+        stderr=log,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/api?token={TOKEN}", server, folder / "lab.log")
+        yield address, folder / NAME
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def _wait_for(url, server, log):
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"JupyterLab did not answer\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(browser, lab):
+    context = browser.new_context(viewport={"width": 1280, "height": 1600})
+    opened = context.new_page()
+    opened.set_default_timeout(SECONDS)
+    opened.goto(f"{lab[0]}/lab/tree/{NAME}/{NAME}.ipynb?token={TOKEN}")
+    yield opened
+    context.close()
+
+
+def run_all(page):
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+
+
+def answer(page, stub, source):
+    """Replace what stands in the cell that holds `stub`."""
+    editor = page.locator(".jp-Notebook .cm-content", has_text=stub).first
+    editor.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(source)
+
+
+def test_a_student_solves_the_exercises(lab, page, tmp_path):
+    expect(page.locator(".jp-Notebook")).to_be_visible(timeout=SECONDS)
+    expect(page.locator(".jp-NotebookPanel-toolbar")).to_contain_text("Python 3", timeout=SECONDS)
+    run_all(page)
+    for name in ("centered_layer", "my_linear"):
+        expect(page.locator(".jp-OutputArea-output", has_text=f"{name}: not answered yet")).to_be_visible(
+            timeout=SECONDS
+        )
+    assert page.locator(".jp-OutputArea-output table").count() >= 2
+
+    solution = nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", as_version=4)
+    wrong = "class CenteredLayer(nn.Module):\n    def forward(self, X):\n        return X - X.mean(0)\n"
+    answer(page, "class CenteredLayer", wrong)
+    answer(page, "class MyLinear", solution_cells(solution)["my_linear"].source)
+    run_all(page)
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.filter(has_text="centered_layer: 1 of 4 points")).to_be_visible(timeout=SECONDS)
+    expect(outputs.filter(has_text="subtracts a mean for each column")).to_be_visible(timeout=SECONDS)
+    expect(outputs.filter(has_text="my_linear: 8 of 8 points")).to_be_visible(timeout=SECONDS)
+    page.screenshot(path=str(tmp_path / "failing.png"))
+
+    answer(page, "class CenteredLayer", solution_cells(solution)["centered_layer"].source)
+    run_all(page)
+    expect(outputs.filter(has_text="centered_layer: 4 of 4 points")).to_be_visible(timeout=SECONDS)
+    page.screenshot(path=str(tmp_path / "passing.png"))
+
+    page.keyboard.press("Control+S")
+    saved = lab[1] / f"{NAME}.ipynb"
+    expect_saved = time.monotonic() + 30
+    while "NotImplementedError" in saved.read_text(encoding="utf-8") and time.monotonic() < expect_saved:
+        time.sleep(0.5)
+    cells = solution_cells(nbformat.read(saved, as_version=4))
+    assert "X.mean()" in cells["centered_layer"].source

@@ -1,0 +1,180 @@
+"""Every page, as a reader meets it: on a desk and on a phone, light and dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Browser, Page, TimeoutError
+
+from tests.site.conftest import pages
+
+WIDTHS = (1280, 390)
+AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
+SETTLED = 1500  # milliseconds; the theme moves things after loading, and axe would see them half way
+
+# What each <img> of the page is: where from, its alternative text, and whether there is a picture.
+IMAGES = """() => [...document.images].map(i => ({
+    src: i.getAttribute("src"), alt: i.getAttribute("alt"), decorative: i.closest("a.logo") !== null,
+    loaded: i.complete && i.naturalWidth > 0 }))"""
+
+# Text that a reader sees and that still looks like TeX: outside code, and outside what MathJax keeps for itself.
+RAW_TEX = r"""() => {
+    const top = document.querySelector("article") ?? document.body;
+    const walker = document.createTreeWalker(top, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (walker.nextNode()) {
+        const node = walker.currentNode;
+        if (!node.parentElement.closest("code, pre, script, style, mjx-container")
+            && /\\[()\[\]]|\$\$|\\begin\{/.test(node.data)) found.push(node.data.trim().slice(0, 80));
+    }
+    return found; }"""
+
+# axe on everything but contrast, which it computes letter by letter: half a minute for a page full of code.
+STRUCTURE = """() => axe.run(document, {
+    resultTypes: ["violations"], preload: false, rules: {"color-contrast": {enabled: false}}})"""
+
+# Contrast, of the page without code and formulas, and of one example of each kind of token in code.
+CONTRAST = """async () => {
+    const seen = new Set();
+    for (const token of document.querySelectorAll(".highlight pre, .highlight pre span")) {
+        const kind = token.className + " in " + token.closest("[class*=highlight-], .output, .cell_input")?.className;
+        if (token.textContent.trim() && !seen.has(kind)) { seen.add(kind); token.dataset.example = ""; }
+    }
+    const options = {resultTypes: ["violations"], preload: false, runOnly: ["color-contrast"]};
+    const text = await axe.run({exclude: [".highlight pre", "mjx-container"]}, options);
+    const code = seen.size ? await axe.run({include: ["span[data-example]"]}, options) : {violations: []};
+    return {violations: [...text.violations, ...code.violations]}; }"""
+
+# The boxes that stick out, smallest first, to say what is to be mended.
+WIDE = """() => [...document.querySelectorAll("main *")]
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1
+                 && ![...ancestors(e)].some(a => /auto|scroll|hidden/.test(getComputedStyle(a).overflowX)))
+    .map(e => `${e.tagName.toLowerCase()}.${e.className}`).slice(-3);
+    function* ancestors(e) { while (e = e.parentElement) { if (e === document.body) return; yield e; } }"""
+
+
+class Visit:
+    """A page in the browser, and what it did while it loaded."""
+
+    def __init__(self, browser: Browser, address: str, width: int) -> None:
+        self.address = address
+        self.trouble: list[str] = []
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
+        self.page: Page = self.context.new_page()
+        self.page.on("request", lambda r: self._request(r.url))
+        self.page.on("response", lambda r: self._note(r.status >= 400, f"{r.status} for {r.url}"))
+        self.page.on("requestfailed", lambda r: self._note(True, f"request failed: {r.url}"))
+        self.page.on("console", lambda m: self._note(m.type == "error", f"console: {m.text}"))
+        self.page.on("pageerror", lambda e: self._note(True, f"script error: {e}"))
+
+    def _note(self, bad: bool, message: str) -> None:
+        if bad:
+            self.trouble.append(message)
+
+    def _request(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.trouble.append(f"request to another host: {url}")
+
+    def open(self, name: str) -> None:
+        """Load a page and wait until its formulas are set and nothing moves."""
+        self.page.goto(self.address + name)
+        if name == "index.html":  # leads on by itself, to the first page
+            self.page.wait_for_url(self.address + "book/*.html")
+        if self.page.evaluate("typeof MathJax === 'object'"):
+            try:
+                self.page.wait_for_function("MathJax.startup?.promise !== undefined", timeout=10_000)
+                self.page.evaluate("MathJax.startup.promise.then(() => null)")
+            except TimeoutError:
+                self.trouble.append("MathJax did not start")
+        self.page.wait_for_timeout(SETTLED)
+
+    def look(self, mode: str) -> None:
+        """Note what is wrong with the page as it stands, in light or dark mode."""
+        self.page.emulate_media(color_scheme=mode, reduced_motion="reduce")  # type: ignore[arg-type]
+        # The start page has no theme.
+        self.page.wait_for_function(
+            f"document.documentElement.dataset.theme === '{mode}' || !document.querySelector('#main-content')"
+        )
+        self.page.wait_for_timeout(400)  # colours fade into one another
+        width, room = self.page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
+        if width > room:
+            outside = self.page.evaluate(WIDE)
+            self.trouble.append(f"{mode}: the page is {width} px wide in a window of {room}: {outside}")
+        self.page.evaluate(AXE)
+        self._axe(mode, CONTRAST)
+        if mode == "light":
+            self._axe(mode, STRUCTURE)  # the same in both modes
+
+    def _axe(self, mode: str, program: str) -> None:
+        for found in self.page.evaluate(program)["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                where = "; ".join(node["html"][:160] for node in found["nodes"][:3])
+                self.trouble.append(f"{mode}: axe {found['impact']} {found['id']} at {where}")
+
+    def content(self) -> None:
+        """Note pictures and formulas that are missing."""
+        for image in self.page.evaluate(IMAGES):
+            if not image["loaded"]:
+                self.trouble.append(f"image not loaded: {image['src']}")
+            alt = (image["alt"] or "").strip()
+            # Without a text Sphinx writes the path of the file; beside the name of the course the mark needs none.
+            if (not alt and not image["decorative"]) or alt.endswith((".png", ".svg", ".jpg")):
+                self.trouble.append(f"no alternative text: {image['src']} has {image['alt']!r}")
+        formulas = self.page.locator("article .math").count()
+        typeset = self.page.locator("article .math mjx-container").count()
+        if typeset < formulas:
+            self.trouble.append(f"{formulas - typeset} of {formulas} formulas are not typeset")
+        for error in self.page.locator("mjx-merror").all():
+            self.trouble.append(f"formula with an error: {error.get_attribute('data-mjx-error')}")
+        self.trouble += [f"TeX shows as text: {text}" for text in self.page.evaluate(RAW_TEX)]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", pages() or ["index.html"])
+def test_page(name: str, width: int, address: str, browser: Browser) -> None:
+    """A page loads nothing from elsewhere, has no error, no sideways scroll, no bare picture, no axe violation."""
+    visit = Visit(browser, address, width)
+    try:
+        visit.open(name)
+        visit.content()
+        visit.look("light")
+        visit.look("dark")
+    finally:
+        visit.context.close()
+    assert not visit.trouble, f"{name} at {width} px:\n  " + "\n  ".join(dict.fromkeys(visit.trouble))
+
+
+def test_theme_can_be_switched(address: str, browser: Browser) -> None:
+    """The button for light and dark works, and its choice is remembered on the next page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.goto(address + "book/index.html")
+    button = page.locator(".theme-switch-button:visible").first
+    for _ in range(3):  # auto, light, dark, in an order that is the theme's
+        if page.evaluate("document.documentElement.dataset.mode") == "dark":
+            break
+        button.click()
+    page.goto(address + "book/guides/reference.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    context.close()
+
+
+def test_folded_answers_open(address: str, browser: Browser) -> None:
+    """A folded answer is hidden at first and shown after a press on its button, by keyboard too."""
+    context = browser.new_context(viewport={"width": 390, "height": 900})
+    page = context.new_page()
+    folded = 0
+    for name in pages():
+        page.goto(address + name)
+        box = page.locator(".admonition.dropdown").first
+        if box.count():
+            folded += 1
+            answer = box.locator("> :not(.admonition-title)").first
+            assert not answer.is_visible(), f"{name}: an answer is open before it is asked for"
+            box.locator("button.toggle-button").focus()
+            page.keyboard.press("Enter")
+            answer.wait_for(state="visible", timeout=3000)
+    context.close()
+    assert folded, "no page has a folded answer; has their class changed?"

@@ -1,0 +1,243 @@
+"""The environment's script: what it says when something is wrong, when it does nothing, and what the lock holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import environment
+
+ROOT = Path(environment.__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with a lock; the script works on it instead of on this one."""
+    (tmp_path / "requirements.lock").write_text("torch==2.13.0\n")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "LOCK", tmp_path / "requirements.lock")
+    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(environment, "READY", tmp_path / ".venv" / ".ready")
+    monkeypatch.setattr(environment, "LOG", tmp_path / "_build" / "environment.log")
+    return tmp_path
+
+
+def make_ready(project: Path) -> None:
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    environment.READY.write_text(json.dumps(environment.wanted_state("3.11")))
+
+
+def test_python_3_6_can_read_the_script() -> None:
+    ast.parse(Path(environment.__file__).read_text(), feature_version=(3, 6))
+
+
+def test_help_is_enough_to_use_it() -> None:
+    done = subprocess.run(
+        [sys.executable, environment.__file__, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "requirements.lock" in done.stdout
+    assert "lock" in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Which Python
+
+
+def test_an_old_python_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 8, 10, "final", 0))
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(environment.Problem, match=r"3\.11 or newer is needed, this is 3\.8\.10: /usr/bin/python3"):
+        environment.find_python()
+
+
+def test_a_python_that_is_too_new_is_not_called_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0, "final", 0))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(environment.Problem, match=r"3\.99\.0 .* is too new"):
+        environment.find_python()
+
+
+def test_an_old_python_finds_a_newer_one_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    newer = tmp_path / "python3.11"
+    newer.write_text("#!/bin/sh\necho 3 11\n")
+    newer.chmod(0o755)
+    # A broken one is passed over.
+    broken = tmp_path / "python3.12"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "version_info", (3, 8, 10, "final", 0))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert environment.find_python() == str(newer)
+
+
+def test_without_ensurepip_the_debian_package_is_named(project: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "python3"
+    bare.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\necho 3 11\n')
+    bare.chmod(0o755)
+    with pytest.raises(environment.Problem, match=r"apt-get install python3\.11-venv"):
+        environment.make_venv(str(bare))
+    assert not environment.VENV.exists()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Is there anything to do
+
+
+def test_a_complete_environment_is_left_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_ready(project)
+    assert environment.main(["prepare"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda project: (project / "requirements.lock").write_text("torch==2.13.1\n"),
+        lambda project: (project / ".venv" / "bin" / "python").unlink(),
+        lambda project: (project / ".venv" / ".ready").write_text("{"),
+        lambda project: (project / ".venv" / ".ready").unlink(),
+        lambda project: (project / ".venv" / ".ready").write_text(
+            json.dumps({**environment.wanted_state("3.11"), "root": "/elsewhere"})
+        ),
+    ],
+    ids=["lock", "interpreter gone", "broken mark", "no mark", "moved"],
+)
+def test_a_change_is_noticed(project: Path, change: object) -> None:
+    make_ready(project)
+    assert environment.is_ready()
+    assert callable(change)
+    change(project)
+    assert not environment.is_ready()
+
+
+def test_a_missing_lock_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "requirements.lock").unlink()
+    assert environment.main(["prepare"]) == 1
+    told = capsys.readouterr().err
+    assert "requirements.lock is missing" in told
+    assert told.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+            "disk became full",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)'\n"
+            "ERROR: No matching distribution found for alembic==1.20.1",
+            "no network",
+        ),
+        ("ERROR: No matching distribution found for alembic==1.20.1", "has no alembic==1.20.1 for this Python"),
+        ("PermissionError: [Errno 13] Permission denied: '/opt/x/bin'", "no permission to write /opt/x/bin"),
+        ("Traceback\n  File\nERROR: something else", "pip failed: ERROR: something else"),
+        ("", "pip failed: no reason was given"),
+    ],
+)
+def test_pip_failures_are_said_in_one_line(output: str, expected: str) -> None:
+    told = environment.explain(output, "pip failed")
+    assert expected in told
+    assert "\n" not in told
+
+
+def test_too_little_space_is_said_before_anything_is_made(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(environment, "VENV_MB", 10**9)
+    assert environment.main(["prepare"]) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"not enough disk space: \S+ has \d+ MB free, \d+ MB are needed", told)
+    assert not environment.VENV.exists()
+
+
+def test_without_a_network_the_next_run_is_not_fooled(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For real: a virtual environment and a pip that knocks at a port where nobody answers."""
+    for name, value in {
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_FIND_LINKS": "",
+        "PIP_RETRIES": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(environment, "VENV_MB", 50)
+    assert environment.main(["prepare"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("environment: no network")
+    assert told.count("\n") == 1
+    assert not environment.is_ready()
+
+
+def test_half_installed_packages_are_forgotten(project: Path) -> None:
+    site = project / ".venv" / "lib" / "python3.11" / "site-packages"
+    for name in ("whole-1.0.dist-info", "half-1.0.dist-info", "~left"):
+        (site / name).mkdir(parents=True)
+    (site / "whole-1.0.dist-info" / "INSTALLER").write_text("pip\n")
+    environment.drop_half_installed()
+    assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
+
+
+def test_settings_that_send_packages_elsewhere_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_TARGET", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    kept = environment.child_environment()
+    assert not {"PIP_TARGET", "PYTHONPATH"} & set(kept)
+    assert kept["PIP_FIND_LINKS"] == "/wheels"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The lock
+
+
+def test_what_the_resolver_says_is_cleaned() -> None:
+    resolved = (
+        "--find-links /a/folder\n"
+        "filelock==4.2.11  # via torch, cuda-bindings\n"
+        "nvidia-cublas==13.1 ; sys_platform == 'linux'  # via torch\n"
+        "torch==2.13.0+cpu ; python_version < '3.15'  # via -r requirements.txt\n"
+        "triton==3.7.1  # via torch\n"
+        "# a remark\n"
+    )
+    assert environment.clean_lock(resolved) == (
+        "filelock==4.2.11  # via torch\ntorch==2.13.0 ; python_version < '3.15'  # via -r requirements.txt\n"
+    )
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Normalised package name -> version, for every requirement in the file."""
+    found = {}
+    for line in path.read_text().splitlines():
+        requirement = line.split("#")[0].split(";")[0].strip()
+        if requirement:
+            name, version = requirement.split("==")
+            found[re.sub(r"[-_.]+", "-", name).lower()] = version
+    return found
+
+
+def test_the_lock_holds_every_direct_dependency_at_its_version() -> None:
+    direct, lock = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
+    assert direct
+    assert {name: lock.get(name) for name in direct} == direct
+
+
+def test_the_lock_names_no_place_and_no_accelerator() -> None:
+    text = "\n".join(
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
+    )
+    assert not re.search(r"://|file:|--|(nvidia|cuda)-|^triton|\+cpu", text, re.MULTILINE)
