@@ -31,21 +31,24 @@ RAW_TEX = r"""() => {
     }
     return found; }"""
 
-# axe on everything but contrast, which it computes letter by letter: half a minute for a page full of code.
+# axe on everything but contrast, which it computes word by word.
 STRUCTURE = """() => axe.run(document, {
     resultTypes: ["violations"], preload: false, rules: {"color-contrast": {enabled: false}}})"""
+CONTRAST = """() => axe.run(document, {
+    resultTypes: ["violations"], preload: false, runOnly: ["color-contrast"]})"""
 
-# Contrast, of the page without code and formulas, and of one example of each kind of token in code.
-CONTRAST = """async () => {
+# A chapter has eight thousand coloured words of code, and axe would take half a minute for them. Of each kind of
+# word in each kind of box one is kept; formulas have the colour of the text around them.
+KEEP_EXAMPLES = """() => {
     const seen = new Set();
-    for (const token of document.querySelectorAll(".highlight pre, .highlight pre span")) {
-        const kind = token.className + " in " + token.closest("[class*=highlight-], .output, .cell_input")?.className;
-        if (token.textContent.trim() && !seen.has(kind)) { seen.add(kind); token.dataset.example = ""; }
+    for (const pre of document.querySelectorAll(".highlight pre")) {
+        const box = pre.closest("[class*=highlight-], .output")?.className;
+        for (const word of [...pre.childNodes]) {
+            const kind = `${word.className ?? ""} in ${box}`;
+            if (word.textContent.trim() && !seen.has(kind)) seen.add(kind); else word.remove();
+        }
     }
-    const options = {resultTypes: ["violations"], preload: false, runOnly: ["color-contrast"]};
-    const text = await axe.run({exclude: [".highlight pre", "mjx-container"]}, options);
-    const code = seen.size ? await axe.run({include: ["span[data-example]"]}, options) : {violations: []};
-    return {violations: [...text.violations, ...code.violations]}; }"""
+    document.querySelectorAll("mjx-container").forEach(formula => formula.replaceChildren()); }"""
 
 # The boxes that stick out, smallest first, to say what is to be mended.
 WIDE = """() => [...document.querySelectorAll("main *")]
@@ -90,24 +93,24 @@ class Visit:
                 self.trouble.append("MathJax did not start")
         self.page.wait_for_timeout(SETTLED)
 
-    def look(self, mode: str) -> None:
-        """Note what is wrong with the page as it stands, in light or dark mode."""
+    def switch(self, mode: str) -> None:
+        """Go to light or dark mode, as the reader's system would."""
         self.page.emulate_media(color_scheme=mode, reduced_motion="reduce")  # type: ignore[arg-type]
         # The start page has no theme.
         self.page.wait_for_function(
             f"document.documentElement.dataset.theme === '{mode}' || !document.querySelector('#main-content')"
         )
-        self.page.wait_for_timeout(400)  # colours fade into one another
+        self.page.wait_for_timeout(300)  # colours fade into one another
+
+    def width(self, mode: str) -> None:
+        """Note if the page scrolls sideways, and because of what."""
         width, room = self.page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
         if width > room:
             outside = self.page.evaluate(WIDE)
             self.trouble.append(f"{mode}: the page is {width} px wide in a window of {room}: {outside}")
-        self.page.evaluate(AXE)
-        self._axe(mode, CONTRAST)
-        if mode == "light":
-            self._axe(mode, STRUCTURE)  # the same in both modes
 
-    def _axe(self, mode: str, program: str) -> None:
+    def axe(self, mode: str, program: str) -> None:
+        """Note what axe finds serious or critical."""
         for found in self.page.evaluate(program)["violations"]:
             if found["impact"] in ("serious", "critical"):
                 where = "; ".join(node["html"][:160] for node in found["nodes"][:3])
@@ -139,8 +142,15 @@ def test_page(name: str, width: int, address: str, browser: Browser) -> None:
     try:
         visit.open(name)
         visit.content()
-        visit.look("light")
-        visit.look("dark")
+        visit.page.evaluate(AXE)
+        visit.axe("light", STRUCTURE)  # the same in dark
+        visit.width("light")
+        visit.switch("dark")
+        visit.width("dark")
+        visit.page.evaluate(KEEP_EXAMPLES)
+        for mode in ("dark", "light"):
+            visit.switch(mode)
+            visit.axe(mode, CONTRAST)
     finally:
         visit.context.close()
     assert not visit.trouble, f"{name} at {width} px:\n  " + "\n  ".join(dict.fromkeys(visit.trouble))

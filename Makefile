@@ -1,0 +1,151 @@
+# `make` lists what there is. Everything runs in .venv, which `make` itself sets up from requirements.lock.
+
+# The Python that .venv is made with; any from 3.11 on. If this one is too old, a newer one on PATH is used.
+PYTHON ?= python3
+# Where `make serve` puts the website, on this machine only.
+PORT ?= 8000
+# For example --no-browser, or --ServerApp.port=9999.
+LAB_FLAGS ?=
+
+PY := .venv/bin/python
+ENV := .venv/.ready
+DONE := _build/done
+
+# What is set in your shell for other projects must not reach this one; without bytecode every kernel starts slowly.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
+
+.PHONY: help course test env book release sample autograde feedback export
+.PHONY: lab instructor serve refresh lock clean clean-class distclean FORCE
+.DELETE_ON_ERROR:
+# One step after the other: the steps use all cores themselves, and their lines do not mix.
+.NOTPARALLEL:
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+# ---- The two that matter ---------------------------------------------------------------------------------------
+
+course: book export  ## environment, website, exercises, a graded sample class: everything, from nothing
+	@$(PY) -m grader status
+	@echo
+	@echo "Made:  the website       _build/html/index.html   read it:  make serve"
+	@echo "       the exercises     exercises/               do them:  make lab"
+	@echo "       the class's marks grader/marks.csv         grade:    make instructor"
+	@echo "       its feedback      grader/feedback/"
+	@echo "Next:  make test checks all of it; make lists the rest."
+
+# Notebooks are compared with their stored outputs, cell by cell. One worker must run a whole notebook: loadfile.
+test: env book  ## style, types, website, unit tests, every chapter's outputs, the site in a browser
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
+		-p no:cacheprovider tests book/*.ipynb
+
+# ---- Steps -----------------------------------------------------------------------------------------------------
+# Each leaves an empty file in _build/done when it succeeded, and runs again when something that it reads changed.
+
+env: $(ENV)  ## the virtual environment .venv with every package at its pinned version
+book: $(DONE)/book  ## the website in _build/html, by running every chapter that changed
+release: $(DONE)/release  ## exercises/ from solutions/
+sample: $(DONE)/sample  ## the sample class's submissions
+autograde: $(DONE)/autograde  ## marks for what was submitted
+feedback: $(DONE)/feedback  ## a page of feedback for each submission
+export: $(DONE)/export  ## the marks as grader/marks.csv
+
+# Asked every time, because it answers at once if nothing changed; then the file keeps its date.
+$(ENV): FORCE
+	@command -v $(PYTHON) >/dev/null || { echo "environment: there is no $(PYTHON) here; Python 3.11 or newer \
+	is needed (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
+	@$(PYTHON) tools/environment.py
+
+# What the steps read.
+book_reads := book _config.yml _toc.yml tools/book.py
+library_reads := d2lblocks
+solutions_reads := solutions
+exercises_reads := exercises
+grader_reads := $(wildcard grader/*.py)
+submitted_reads := grader/submitted
+
+# A list of checksums that is rewritten only when a file was changed, added or removed: dates alone would miss the last
+# and would mistake a `git checkout` for a change. The find without files to read is not an error.
+$(DONE)/%.reads: FORCE
+	@mkdir -p $(DONE)
+	@find $($*_reads) -type f ! -path '*/.*' ! -path '*/__pycache__/*' -exec cksum {} + 2>/dev/null \
+		| LC_ALL=C sort -k 3 > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# A result that somebody deleted is made again.
+if_missing = $(if $(wildcard $(1)),,FORCE)
+
+$(DONE)/book: $(ENV) $(DONE)/book.reads $(DONE)/library.reads $(call if_missing,_build/html/index.html)
+	@$(PY) tools/book.py
+	@touch $@
+
+$(DONE)/release: $(ENV) $(DONE)/solutions.reads $(DONE)/grader.reads $(DONE)/library.reads $(call if_missing,exercises)
+	@$(PY) -m grader release
+	@touch $@
+
+$(DONE)/sample: $(DONE)/release $(call if_missing,grader/submitted)
+	@$(PY) -m grader sample
+	@touch $@
+
+# Looked at only after the steps that write there.
+$(DONE)/exercises.reads: $(DONE)/release
+$(DONE)/submitted.reads: $(DONE)/sample
+
+$(DONE)/autograde: $(DONE)/release $(DONE)/exercises.reads $(DONE)/submitted.reads $(call if_missing,grader/gradebook.db)
+	@$(PY) -m grader autograde
+	@touch $@
+
+$(DONE)/feedback: $(DONE)/autograde $(call if_missing,grader/feedback)
+	@$(PY) -m grader feedback
+	@touch $@
+
+$(DONE)/export: $(DONE)/feedback $(call if_missing,grader/marks.csv)
+	@$(PY) -m grader export
+	@touch $@
+
+# ---- To work in ------------------------------------------------------------------------------------------------
+# JupyterLab answers on this machine only, and asks nobody for news or updates. As root it wants to be told so.
+
+LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.news_url=None \
+	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
+NOT_FOR_STUDENTS := ["solutions", "grader", "tests", "tools", "_build", "build", "Makefile", "*.lock", "*.toml", \
+	"requirements.txt", "_config.yml", "_toc.yml", "_ext", "_static", "_vendor", "*.egg-info", "__pycache__", "*.pyc"]
+
+lab: env  ## JupyterLab as a student sees it, opened on the first assignment
+	@$(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' --ContentsManager.hide_globs='$(NOT_FOR_STUDENTS)' \
+		--LabApp.default_url=/lab/tree/exercises/custom_layers/custom_layers.ipynb $(LAB_FLAGS)
+
+# nbgrader looks for its settings in the folder it is started in.
+instructor: env  ## JupyterLab with nbgrader's formgrader, on the course in grader/
+	@cd grader && ../$(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab $(LAB_FLAGS)
+
+serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve PORT=8001)
+	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
+		|| { echo "serve: port $(PORT) cannot be used; try another: make serve PORT=8001" >&2; exit 1; }
+	@echo "The website is on http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT) >/dev/null 2>&1
+
+# ---- To maintain -----------------------------------------------------------------------------------------------
+
+refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
+	@$(PY) tools/notebooks.py
+
+lock:  ## requirements.lock from requirements.txt
+	@$(PYTHON) tools/environment.py lock
+
+CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build layers_and_blocks.egg-info
+
+clean:  ## remove what was built and cached; not .venv, and nothing in grader/
+	@echo "removing _build $(wildcard $(CACHES)) and Python's caches"
+	@rm -rf _build $(CACHES)
+	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+
+clean-class: env  ## take the sample class out of grader/; the work and marks of other students stay
+	@$(PY) -m grader sample --remove
+	@rm -f $(DONE)/sample $(DONE)/autograde $(DONE)/feedback $(DONE)/export
+
+distclean: clean  ## clean, and remove .venv too
+	@echo "removing .venv"
+	@rm -rf .venv

@@ -1,0 +1,1 @@
+"""Programs that make and keep the project: environment, website, notebooks."""
