@@ -106,20 +106,17 @@ $(DONE)/export: $(DONE)/feedback $(call if_missing,grader/marks.csv)
 	@touch $@
 
 # ---- To work in ------------------------------------------------------------------------------------------------
-# JupyterLab answers on this machine only, and asks nobody for news or updates. As root it wants to be told so.
+# JupyterLab answers on this machine only. As root it wants to be told so.
 
-LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.news_url=None \
-	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
-NOT_FOR_STUDENTS := ["solutions", "grader", "tests", "tools", "_build", "build", "Makefile", "*.lock", "*.toml", \
-	"requirements.txt", "_config.yml", "_toc.yml", "_ext", "_static", "_vendor", "*.egg-info", "__pycache__", "*.pyc"]
+LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# tools/lab hides what is not a student's, and the panels of nbgrader that are an instructor's.
 lab: env  ## JupyterLab as a student sees it, opened on the first assignment
-	@$(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' --ContentsManager.hide_globs='$(NOT_FOR_STUDENTS)' \
-		--LabApp.default_url=/lab/tree/exercises/custom_layers/custom_layers.ipynb $(LAB_FLAGS)
+	@JUPYTER_CONFIG_PATH=tools/lab $(PY) $(LAB) $(LAB_FLAGS) $(firstword $(wildcard exercises/*/*.ipynb))
 
 # nbgrader looks for its settings in the folder it is started in.
 instructor: env  ## JupyterLab with nbgrader's formgrader, on the course in grader/
-	@cd grader && ../$(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab $(LAB_FLAGS)
+	@cd grader && ../$(PY) $(LAB) --ServerApp.root_dir=.. --LabApp.default_url=/lab $(LAB_FLAGS)
 
 serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve PORT=8001)
 	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \

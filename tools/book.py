@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml  # type: ignore[import-untyped]
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from nbclient import NotebookClient
@@ -60,8 +61,8 @@ def chapters() -> list[Path]:
     """
     try:
         names = list(parse_toc_yaml(ROOT / "_toc.yml"))
-    except (MalformedError, OSError) as error:
-        raise BuildError(f"_toc.yml: {error}") from None
+    except (MalformedError, OSError, yaml.YAMLError) as error:
+        raise BuildError(f"_toc.yml: {' '.join(str(error).split())}") from None
     found = []
     for name in names:
         candidates = [ROOT / name, *(ROOT / f"{name}{suffix}" for suffix in (".ipynb", ".md"))]
@@ -149,11 +150,11 @@ def run(path: Path, notebook: nbformat.NotebookNode, threads: int) -> Run:
         except CellExecutionError as error:
             failure = f"{error.ename}: {error.evalue}"
             arrow = [line for line in _ANSI.sub("", error.traceback).splitlines() if line.startswith("-")]
-            failure += "".join(f"\n    {line.lstrip('-> ')}" for line in arrow if "> " in line)
+            failure += "".join(f"\n    line {line.lstrip('-> ')}" for line in arrow if "> " in line)
         except CellTimeoutError:
             failure = "still running after 600 s"
         except DeadKernelError:
-            failure = f"the kernel died; its last words, if any, are in {log.name}"
+            failure = f"the kernel died; its last words, if any, are in {Path(log.name).relative_to(ROOT)}"
     if failure:
         number = place["cell"] + 1
         source = notebook.cells[place["cell"]].source.strip().splitlines()
@@ -228,8 +229,6 @@ def make_pages() -> None:
         said = _ANSI.sub("", done.stdout).split("Traceback (most recent call last)")[0]
         banner = ("Running Jupyter-Book", "Source Folder", "Config Path", "Output Path", "Building your book", "====")
         lines = [line for line in said.splitlines() if line.strip() and not line.startswith(banner)]
-        # A page that Sphinx warned about is not to be mistaken for a good one.
-        shutil.rmtree(SITE, ignore_errors=True)
         raise BuildError("\n".join(lines).replace(f"{ROOT}{os.sep}", ""))
 
 
@@ -268,6 +267,8 @@ def main() -> int:
         ran = run_chapters(jobs)
         make_pages()
     except BuildError as error:
+        # No site rather than an old one, or one with the page that Sphinx warned about.
+        shutil.rmtree(SITE, ignore_errors=True)
         print(f"The book was not built.\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -43,11 +43,21 @@ def check_alt_texts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     how = "give the code cell the metadata {'mystnb': {'image': {'alt': '...'}}}, or the Markdown image a text in [ ]"
     for image in doctree.findall(nodes.image):
         if not image.get("alt", "").strip():
-            logger.warning("image %s has no alt text: %s", image["uri"], how, location=image, type="course")
+            logger.warning("%s has no alt text: %s", _place(image), how, location=docname, type="course")
     for raw in doctree.findall(nodes.raw):
         for tag in _IMG.findall(raw.astext()):
             if not _ALT.search(tag):
-                logger.warning("%s has no alt text", tag[:80], location=raw, type="course")
+                logger.warning("%s, %s, has no alt text", _place(raw), tag[:60], location=docname, type="course")
+
+
+def _place(node: nodes.Element) -> str:
+    """Which image `node` is, in words that lead its author there: an output knows its cell, Markdown its file."""
+    parent: nodes.Node | None = node
+    while parent is not None:
+        if isinstance(parent, nodes.Element) and "cell_index" in parent:
+            return f"an image in cell {parent['cell_index'] + 1}"
+        parent = parent.parent
+    return f"the image {node.get('uri', 'in HTML')}"
 
 
 def drop_empty_lists(app: Sphinx, doctree: nodes.document) -> None:

@@ -30,15 +30,15 @@ def lab(tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {
-        "ServerApp.ip": "127.0.0.1",
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
         "ServerApp.root_dir": folder,
         "ServerApp.open_browser": False,
         "IdentityProvider.token": TOKEN,
-        "LabApp.news_url": None,
     }
-    environment = os.environ | {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    # The settings of `make lab`, and nothing that this machine's user has set.
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "lab")}
+    environment |= {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     log = (folder / "lab.log").open("w")
     server = subprocess.Popen(
         [
@@ -122,6 +122,9 @@ def test_a_student_solves_the_exercises(lab, page, tmp_path):
     run_all(page)
     expect(outputs.filter(has_text="centered_layer: 4 of 4 points")).to_be_visible(timeout=SECONDS)
     page.screenshot(path=str(tmp_path / "passing.png"))
+    assert page.get_by_text("Would you like to get notified").count() == 0
+    assert page.get_by_text("Create Assignment").count() == 0
+    assert page.get_by_role("button", name="Validate").count() == 1
 
     page.keyboard.press("Control+S")
     saved = lab[1] / f"{NAME}.ipynb"

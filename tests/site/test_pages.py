@@ -177,6 +177,8 @@ def test_folded_answers_open(address: str, browser: Browser) -> None:
     page = context.new_page()
     folded = 0
     for name in pages():
+        if name == "index.html":  # leads on to another page
+            continue
         page.goto(address + name)
         box = page.locator(".admonition.dropdown").first
         if box.count():
