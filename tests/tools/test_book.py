@@ -60,7 +60,7 @@ def test_a_page_that_does_not_exist_is_named(small_book):
 
 def test_storing_outputs_keeps_what_is_stable_and_drops_the_rest(tmp_path):
     path = tmp_path / "n.ipynb"
-    cells = [new_code_cell("print('a')\nprint('b')", metadata={"execution": {"x": 1}, "tags": ["t"]})]
+    cells = [new_code_cell("print('a')\nprint('b')", metadata={"collapsed": False, "tags": ["t"]})]
     nbformat.write(new_notebook(cells=cells, metadata={"widgets": {}}), path)
     notebooks.run(path)
     first = path.read_text()
