@@ -77,8 +77,9 @@ def chapters() -> list[Path]:
 def fingerprint() -> str:
     """A hash of everything but the chapters' own code that their outputs depend on."""
     digest = hashlib.sha256(f"{platform.python_version()} {platform.machine()}".encode())
-    for line in sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions()):
-        digest.update(line.encode())
+    # Not this project, which is hashed below, and which Python may find once or twice, depending on where it starts.
+    installed = {f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.name != "layers-and-blocks"}
+    digest.update("\n".join(sorted(installed)).encode())
     sources = [p for p in (ROOT / "d2lblocks").rglob("*") if "__pycache__" not in p.parts]
     # Data that chapters read; not the pages themselves, and not the folders that belong to the site (_ext, ...).
     sources += [

@@ -85,6 +85,16 @@ def tidy_meta_tags(app: Sphinx, page: str, template: str, context: dict[str, Any
     context["metatags"] = re.sub(r'<meta property="og:url"[^>]*>\n?', "", context.get("metatags", ""))
 
 
+def drop_idle_mathjax(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Take MathJax, 1.2 MB, from a page without formulas; Sphinx gives it to the first page for the others' sake."""
+    if not app.env.domaindata["math"]["has_equations"].get(page, False):
+        context["script_files"] = [
+            script
+            for script in context["script_files"]
+            if "mathjax" not in f"{script.filename} {script.attributes.get('body', '')}".lower()
+        ]
+
+
 def write_start_page(app: Sphinx, exception: Exception | None) -> None:
     """Write index.html at the top of the site, which leads to the first page, as a page with language and title."""
     if exception or app.builder.format != "html":
@@ -94,7 +104,9 @@ def write_start_page(app: Sphinx, exception: Exception | None) -> None:
     Path(app.outdir, "index.html").write_text(
         f'<!DOCTYPE html>\n<html lang="{escape(app.config.language)}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f'<meta http-equiv="refresh" content="0; url={first}">\n</head>\n'
+        f'<meta http-equiv="refresh" content="0; url={first}">\n'
+        # Without it browsers ask for /favicon.ico, which is not there.
+        f'<link rel="icon" href="_static/{Path(app.config.html_favicon).name}">\n</head>\n'
         f'<body><main><h1>{title}</h1><p><a href="{first}">Go to the course</a></p></main></body>\n</html>\n',
         encoding="utf-8",
     )
@@ -137,6 +149,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", drop_empty_lists)
     app.connect("doctree-read", describe)
     app.connect("html-page-context", tidy_meta_tags, priority=900)
+    app.connect("html-page-context", drop_idle_mathjax, priority=900)
     # The alt texts first: the line for running is ours and has no image.
     app.connect("doctree-resolved", check_alt_texts)
     app.connect("doctree-resolved", add_way_to_run)

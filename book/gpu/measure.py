@@ -356,7 +356,7 @@ def tables(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
             + [seconds(r[key]) for key in ("compiled", "graph", "compile_seconds")]
             for r in found
         ]
-        headings = ["width", "eager", "of it kernels", "GPU busy", "compiled", "CUDA graph", "first compiled call"]
+        headings = ["width", "eager", "its kernels", "GPU busy", "compiled", "CUDA graph", "first compiled call"]
         shown.append(("One forward pass of a block against its width", headings, rows))
     if found := results.get("fusion"):
         copy = found["copy"]
@@ -441,6 +441,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.cpu and not torch.cuda.is_available():
         print("measure.py: PyTorch sees no GPU here; --cpu runs the same code with tiny sizes", file=sys.stderr)
+        return 1
+    if not arguments.output.parent.is_dir():  # better said now than after minutes of measuring
+        print(f"measure.py: no such folder: {arguments.output.parent}", file=sys.stderr)
         return 1
     results = measure_all("cpu" if arguments.cpu else "cuda")
     arguments.output.write_text(json.dumps(results, indent=1) + "\n")

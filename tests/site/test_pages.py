@@ -68,7 +68,10 @@ class Visit:
         self.page: Page = self.context.new_page()
         self.page.on("request", lambda r: self._request(r.url))
         self.page.on("response", lambda r: self._note(r.status >= 400, f"{r.status} for {r.url}"))
-        self.page.on("requestfailed", lambda r: self._note(True, f"request failed: {r.url}"))
+        # Aborted: the start page leads on while its icon is still loading. What is missing answers 404.
+        self.page.on(
+            "requestfailed", lambda r: self._note(r.failure != "net::ERR_ABORTED", f"request failed: {r.url}")
+        )
         self.page.on("console", lambda m: self._note(m.type == "error", f"console: {m.text}"))
         self.page.on("pageerror", lambda e: self._note(True, f"script error: {e}"))
 
