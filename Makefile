@@ -35,10 +35,11 @@ course: book export  ## environment, website, exercises, a graded sample class: 
 	@echo "Next:  make test checks all of it; make lists the rest."
 
 # Notebooks are compared with their stored outputs, cell by cell. One worker must run a whole notebook: loadfile.
+# Two workers with as many threads each as there are cores would mostly wait for one another.
 test: env book  ## style, types, website, unit tests, every chapter's outputs, the site in a browser
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
 		-p no:cacheprovider tests book/*.ipynb
 
 # ---- Steps -----------------------------------------------------------------------------------------------------

@@ -1,17 +1,15 @@
-"""The built site, a local server for it, and a browser to look at it with."""
+"""The built site, and a local server for it."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("COURSE_SITE", ROOT / "_build" / "html"))
@@ -51,22 +49,3 @@ def address(site: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium, the system's own: nothing is downloaded for a test."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        message = "no browser: install chromium (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    quiet = ("background-networking", "component-update", "sync", "quic", "gpu")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--no-first-run", *(f"--disable-{feature}" for feature in quiet)],
-        )
-        yield launched
-        launched.close()
