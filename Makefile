@@ -111,13 +111,14 @@ $(DONE)/export: $(DONE)/feedback $(call if_missing,grader/marks.csv)
 
 LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# tools/lab hides what is not a student's, and the panels of nbgrader that are an instructor's.
+# tools/lab/student hides what is not a student's, and the panels of nbgrader that are an instructor's.
 lab: env  ## JupyterLab as a student sees it, opened on the first assignment
-	@JUPYTER_CONFIG_PATH=tools/lab $(PY) $(LAB) $(LAB_FLAGS) $(firstword $(wildcard exercises/*/*.ipynb))
+	@JUPYTER_CONFIG_PATH=tools/lab/student $(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' \
+		--LabApp.default_url=/lab/tree/$(firstword $(wildcard exercises/*/*.ipynb)) $(LAB_FLAGS)
 
 # nbgrader looks for its settings in the folder it is started in.
 instructor: env  ## JupyterLab with nbgrader's formgrader, on the course in grader/
-	@cd grader && ../$(PY) $(LAB) --ServerApp.root_dir=.. --LabApp.default_url=/lab $(LAB_FLAGS)
+	@cd grader && JUPYTER_CONFIG_PATH=../tools/lab/instructor ../$(PY) $(LAB) --ServerApp.root_dir=.. --LabApp.default_url=/lab $(LAB_FLAGS)
 
 serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve PORT=8001)
 	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \

@@ -19,6 +19,12 @@ def read(folder):
     return nbformat.read(folder / NAME / f"{NAME}.ipynb", as_version=4)
 
 
+def _place(course, student):
+    path = course.submitted / student / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True)
+    return path
+
+
 @pytest.fixture(scope="module")
 def class_of(course):
     """The sample class, and some who do what the generated answers do not."""
@@ -33,17 +39,19 @@ def class_of(course):
     for student in students:
         sample.hand_in(student, read(course.exercises), course.submitted / student.name / NAME / f"{NAME}.ipynb")
     for name, (answers, _) in odd.items():
-        path = course.submitted / name / NAME / f"{NAME}.ipynb"
-        path.parent.mkdir(parents=True)
-        nbformat.write(fill_in(read(course.exercises), answers), path)
+        nbformat.write(fill_in(read(course.exercises), answers), _place(course, name))
+    forged = fill_in(read(course.exercises), {})
+    for cell in forged.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            cell.source = "4.0"
+    nbformat.write(forged, _place(course, "edited-tests"))
     no_tests = fill_in(read(course.exercises), right)
     no_tests.cells = [c for c in no_tests.cells if not c.metadata.get("nbgrader", {}).get("grade")]
-    path = course.submitted / "deleted-tests" / NAME / f"{NAME}.ipynb"
-    path.parent.mkdir(parents=True)
-    nbformat.write(no_tests, path)
+    nbformat.write(no_tests, _place(course, "deleted-tests"))
     expected = {s.name: {name: a.points for name, a in s.answers.items()} for s in students}
     expected |= {name: marks for name, (_, marks) in odd.items()}
     expected["deleted-tests"] = {"centered_layer": 4, "my_linear": 8}
+    expected["edited-tests"] = {"centered_layer": 0, "my_linear": 0}
     return expected
 
 
@@ -67,6 +75,8 @@ def test_the_sample_class_has_every_answer_of_the_catalogue(course, class_of):
         assert all(mistake.id in given for mistake in task.mistakes)
 
 
+# nbgrader puts a deleted cell back without the id that nbformat would like it to have.
+@pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
 def test_everybody_gets_the_marks_that_they_should(course, graded):
     marks = {}
     for mark in course.marks():
@@ -160,9 +170,7 @@ def test_a_folder_that_is_no_course_is_said_to_be_none(tmp_path):
 def test_a_damaged_submission_is_said_and_the_others_are_graded(course, capsys):
     right = {name: cell.source for name, cell in solution_cells(read(course.solutions)).items()}
     for student, text in (("a-damaged", "{"), ("b-right", nbformat.writes(fill_in(read(course.exercises), right)))):
-        path = course.submitted / student / NAME / f"{NAME}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_text(text, encoding="utf-8")
+        _place(course, student).write_text(text, encoding="utf-8")
     assert main_for(course, "autograde", "--students", "a-damaged", "b-right") == 1
     printed = capsys.readouterr()
     assert "a-damaged  FAILED" in printed.out

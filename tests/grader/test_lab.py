@@ -37,7 +37,7 @@ def lab(tmp_path_factory):
         "IdentityProvider.token": TOKEN,
     }
     # The settings of `make lab`, and nothing that this machine's user has set.
-    environment = os.environ | {"JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "lab")}
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "lab" / "student")}
     environment |= {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     log = (folder / "lab.log").open("w")
     server = subprocess.Popen(
