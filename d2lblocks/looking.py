@@ -70,7 +70,7 @@ def ops(fn: Callable[..., object], *args: object) -> Operators:
         them up.
 
     Raises:
-        Whatever ``fn(*args)`` raises.
+        Exception: whatever ``fn(*args)`` raises.
 
     Examples:
         >>> ops(torch.add, torch.ones(2), torch.ones(2))
@@ -149,7 +149,7 @@ def trace(module: nn.Module, *inputs: object) -> Trace:
         A `Trace`; its `rows` are `Call` objects with name, type, shapes and number of operators.
 
     Raises:
-        Whatever the module's `forward` raises.
+        Exception: whatever the module's `forward` raises.
 
     Examples:
         >>> trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.ones(5, 3))
@@ -249,7 +249,7 @@ def draw(module: nn.Module, *inputs: object) -> Drawing:
         A `Drawing`.
 
     Raises:
-        Whatever the module's `forward` raises on `inputs`.
+        Exception: whatever the module's `forward` raises on `inputs`.
 
     Examples:
         >>> draw(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.ones(5, 3))

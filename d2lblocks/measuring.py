@@ -57,7 +57,7 @@ def measure(fn: Callable[..., object], *args: object, threads: int = 1, at_least
         A `Timing` in seconds. Compare ratios of medians; a time alone belongs to the machine.
 
     Raises:
-        Whatever ``fn(*args)`` raises.
+        Exception: whatever ``fn(*args)`` raises.
     """
     timer = Timer("fn(*args)", globals={"fn": fn, "args": args}, num_threads=threads)
     result = timer.blocked_autorange(min_run_time=at_least)
