@@ -38,8 +38,9 @@ course: book export  ## environment, website, exercises, a graded sample class: 
 # Two workers with as many threads each as there are cores would mostly wait for one another.
 test: env book  ## style, types, website, unit tests, every chapter's outputs, the site in a browser
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet . || { echo "test: these files are not formatted; run: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval \
 		-p no:cacheprovider tests book/*.ipynb
 
 # ---- Steps -----------------------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 	@$(PY) tools/notebooks.py
 
 lock:  ## requirements.lock from requirements.txt
-	@$(PYTHON) tools/environment.py lock
+	@$(PYTHON) -m tools.lock
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build layers_and_blocks.egg-info
 

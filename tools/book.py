@@ -170,16 +170,16 @@ def run_chapters(jobs: int) -> int:
         BuildError: a cell failed that is not tagged ``raises-exception``.
     """
     cache = open_cache()
-    todo = []
+    stale = []
     for path in chapters():
         try:
             notebook = nbformat.read(path, as_version=4)
         except (ValueError, nbformat.reader.NotJSONError) as error:
             raise BuildError(f"{path.relative_to(ROOT)}: not a notebook: {str(error).splitlines()[0]}") from None
         if not is_cached(cache, notebook):
-            todo.append((path, notebook))
-    together = [item for item in todo if not _measures(item[1])]
-    alone = [item for item in todo if _measures(item[1])]
+            stale.append((path, notebook))
+    together = [item for item in stale if not _measures(item[1])]
+    alone = [item for item in stale if _measures(item[1])]
     failures = []
     cores = os.cpu_count() or 1
     for batch, size in ((together, jobs), (alone, 1)):
@@ -198,7 +198,7 @@ def run_chapters(jobs: int) -> int:
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     if failures:
         raise BuildError("\n".join(failures))
-    return len(todo)
+    return len(stale)
 
 
 def _measures(notebook: nbformat.NotebookNode) -> bool:

@@ -1,7 +1,6 @@
 """Make `.venv` what requirements.lock says.
 
-    python3 tools/environment.py          make it, or do nothing if it is right already
-    python3 tools/environment.py lock     work out requirements.lock from requirements.txt again
+    python3 tools/environment.py     make it, or do nothing if it is right already
 
 It runs with whatever Python the machine has, so it uses the standard library only and is written so that Python 3.6
 can read it: an old Python has to get as far as saying that it is too old. Packages come through pip, so that the
@@ -19,11 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-DIRECT = ROOT / "requirements.txt"
 VENV = ROOT / ".venv"
 # Written last. Make compares its date, we compare what it says.
 READY = VENV / ".ready"
@@ -38,14 +37,6 @@ TRIAL = """
 import torch, torch._dynamo, torch._inductor, numpy, matplotlib.pyplot, IPython, ipykernel.kernelapp, nbclient
 import jupyterlab.labapp, nbgrader.apps, sphinx.application, jupyter_book, myst_nb, pytest, d2lblocks
 print(torch.__version__)
-"""
-
-# What only torch's CUDA build wants. Where pip finds no other build, pip adds these itself.
-ACCELERATOR = re.compile(r"(nvidia|cuda)[-_]|triton\b")
-LOCK_TOOL = "uv==0.13.8"
-LOCK_HEADER = """\
-# The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
-# Packages that only torch's CUDA build needs are left out: nothing here uses them.
 """
 
 _NETWORK = re.compile(
@@ -383,86 +374,6 @@ def prepare(python: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# The lock
-
-
-def write_lock(python: str) -> None:
-    """Resolve requirements.txt for every Python and system that the course runs on, and write requirements.lock.
-
-    The resolver lives in a temporary environment: the course itself does not need it.
-
-    Raises:
-        Problem: the resolver could not be installed, or there is no solution.
-    """
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        tool = Path(folder) / "bin" / "python"
-        run_quietly([python, "-m", "venv", folder], "the resolver's environment could not be made")
-        run_quietly([str(tool), "-m", "pip", "install", LOCK_TOOL], f"{LOCK_TOOL} could not be installed")
-        command = [str(tool), "-m", "uv", "pip", "compile", "--universal", "--quiet", "--no-header"]
-        command += ["--python-version", f"{OLDEST[0]}.{OLDEST[1]}", "--fork-strategy", "fewest"]
-        # pip takes the best version that any index has, and so does the lock.
-        command += ["--index-strategy", "unsafe-best-match", "--annotation-style", "line"]
-        command += [*index_options(str(tool)), DIRECT.name]
-        resolved = run_quietly(command, f"{DIRECT.name} cannot be resolved")
-    text = LOCK_HEADER + clean_lock(resolved)
-    if LOCK.exists() and LOCK.read_text(encoding="utf-8") == text:
-        say(f"{LOCK.name} is up to date, {seconds(start)}")
-        return
-    LOCK.write_text(text, encoding="utf-8")
-    say(f"{LOCK.name} written, {len(text.splitlines()) - 2} packages, {seconds(start)}")
-
-
-def index_options(python: str) -> "list[str]":
-    """pip's index settings in the resolver's words, because it does not read pip's.
-
-    Folders of wheels are left out: they hold builds for one machine, and the lock is for all.
-    """
-    told = run_quietly([python, "-m", "pip", "config", "list"], "pip's settings cannot be read")
-    options: list[str] = []
-    for name, flag in (("index-url", "--default-index"), ("extra-index-url", "--index")):
-        for value in re.findall(rf"^\S*\.{name}='(.*)'$", told, re.MULTILINE):
-            for address in value.replace("\\n", " ").split():
-                options += [flag, address]
-    return options
-
-
-def clean_lock(resolved: str) -> str:
-    """The resolver's output as it goes into requirements.lock.
-
-    Drops accelerator packages, lines that are no pins (they may name this machine's indexes), and the local part of
-    a version ("+cpu"), which would keep other builds of the same version out.
-    """
-    lines = []
-    for line in resolved.splitlines():
-        if re.match(r"\w", line) and not ACCELERATOR.match(line):
-            pin, _, why = line.partition("  # via ")
-            pin = re.sub(r"\+[\w.]+(?=\s|$)", "", pin.rstrip())
-            parents = [name for name in why.split(", ") if name and not ACCELERATOR.match(name)]
-            lines.append(f"{pin}  # via {', '.join(parents)}" if parents else pin)
-    return "\n".join(lines) + "\n"
-
-
-def run_quietly(command: "list[str]", otherwise: str) -> str:
-    """Run a program in the project's root and return what it printed.
-
-    Raises:
-        Problem: it failed; begins as `otherwise` does unless the reason is a known one.
-    """
-    done = subprocess.run(
-        command,
-        env=child_environment(),
-        cwd=str(ROOT),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        keep_log(done.stdout + done.stderr)
-        raise Problem(explain(done.stdout + done.stderr, otherwise))
-    return done.stdout
-
-
-# ---------------------------------------------------------------------------------------------------------------
 
 
 def one_at_a_time() -> None:
@@ -479,27 +390,35 @@ def one_at_a_time() -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def main(arguments: "list[str] | None" = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Make .venv what requirements.lock says.")
-    parser.add_argument("action", nargs="?", choices=["prepare", "lock"], default="prepare", help="default: prepare")
-    action = parser.parse_args(arguments).action
+def main() -> int:
+    """Make `.venv`; returns the exit status."""
+    argparse.ArgumentParser(description="Make .venv what requirements.lock says.").parse_args()
+    return end_well(prepare_here)
+
+
+def prepare_here() -> None:
+    """Bring `.venv` up to date with a suitable Python, one run at a time.
+
+    Raises:
+        Problem: it cannot be done; the text says why.
+    """
+    if os.name != "posix":
+        raise Problem("Windows is not supported as such; use the Windows Subsystem for Linux")
+    if is_ready():
+        return
+    python = find_python()
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        # Everything from here on may count on a recent standard library.
+        os.execv(python, [python, *sys.argv])
+    one_at_a_time()
+    prepare(python)
+
+
+def end_well(work: "typing.Callable[[], None]") -> int:
+    """Run `work`; a problem becomes one line, and the exit status says how it went."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if os.name != "posix":
-            raise Problem("Windows is not supported as such; use the Windows Subsystem for Linux")
-        if action == "prepare" and is_ready():
-            return 0
-        python = find_python()
-        here = sys.version_info[:2]
-        if not OLDEST <= here <= NEWEST:
-            # Everything from here on may count on a recent standard library.
-            os.execv(python, [python, *sys.argv])
-        one_at_a_time()
-        if action == "lock":
-            write_lock(python)
-        else:
-            prepare(python)
+        work()
     except Problem as problem:
         print(f"environment: {problem}", file=sys.stderr)
         return 1

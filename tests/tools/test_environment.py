@@ -93,7 +93,7 @@ def test_without_ensurepip_the_debian_package_is_named(project: Path, tmp_path: 
 
 def test_a_complete_environment_is_left_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_ready(project)
-    assert environment.main(["prepare"]) == 0
+    assert environment.end_well(environment.prepare_here) == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -120,7 +120,7 @@ def test_a_change_is_noticed(project: Path, change: object) -> None:
 
 def test_a_missing_lock_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "requirements.lock").unlink()
-    assert environment.main(["prepare"]) == 1
+    assert environment.end_well(environment.prepare_here) == 1
     told = capsys.readouterr().err
     assert "requirements.lock is missing" in told
     assert told.count("\n") == 1
@@ -158,7 +158,7 @@ def test_too_little_space_is_said_before_anything_is_made(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(environment, "VENV_MB", 10**9)
-    assert environment.main(["prepare"]) == 1
+    assert environment.end_well(environment.prepare_here) == 1
     told = capsys.readouterr().err
     assert re.search(r"not enough disk space: \S+ has \d+ MB free, \d+ MB are needed", told)
     assert not environment.VENV.exists()
@@ -176,7 +176,7 @@ def test_without_a_network_the_next_run_is_not_fooled(
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(environment, "VENV_MB", 50)
-    assert environment.main(["prepare"]) == 1
+    assert environment.end_well(environment.prepare_here) == 1
     told = capsys.readouterr().err
     assert told.startswith("environment: no network")
     assert told.count("\n") == 1
@@ -199,45 +199,3 @@ def test_settings_that_send_packages_elsewhere_are_dropped(monkeypatch: pytest.M
     kept = environment.child_environment()
     assert not {"PIP_TARGET", "PYTHONPATH"} & set(kept)
     assert kept["PIP_FIND_LINKS"] == "/wheels"
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# The lock
-
-
-def test_what_the_resolver_says_is_cleaned() -> None:
-    resolved = (
-        "--find-links /a/folder\n"
-        "filelock==4.2.11  # via torch, cuda-bindings\n"
-        "nvidia-cublas==13.1 ; sys_platform == 'linux'  # via torch\n"
-        "torch==2.13.0+cpu ; python_version < '3.15'  # via -r requirements.txt\n"
-        "triton==3.7.1  # via torch\n"
-        "# a remark\n"
-    )
-    assert environment.clean_lock(resolved) == (
-        "filelock==4.2.11  # via torch\ntorch==2.13.0 ; python_version < '3.15'  # via -r requirements.txt\n"
-    )
-
-
-def pins(path: Path) -> dict[str, str]:
-    """Normalised package name -> version, for every requirement in the file."""
-    found = {}
-    for line in path.read_text().splitlines():
-        requirement = line.split("#")[0].split(";")[0].strip()
-        if requirement:
-            name, version = requirement.split("==")
-            found[re.sub(r"[-_.]+", "-", name).lower()] = version
-    return found
-
-
-def test_the_lock_holds_every_direct_dependency_at_its_version() -> None:
-    direct, lock = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
-    assert direct
-    assert {name: lock.get(name) for name in direct} == direct
-
-
-def test_the_lock_names_no_place_and_no_accelerator() -> None:
-    text = "\n".join(
-        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
-    )
-    assert not re.search(r"://|file:|--|(nvidia|cuda)-|^triton|\+cpu", text, re.MULTILINE)
