@@ -26,6 +26,7 @@ def lab(tmp_path_factory):
     """JupyterLab on a student's copy of the assignment; its address and the folder."""
     folder = tmp_path_factory.mktemp("student")
     shutil.copytree(ROOT / "exercises" / NAME, folder / NAME)
+    shutil.copy(ROOT / "book" / "basics.ipynb", folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,9 +80,14 @@ def page(browser, lab):
     context = browser.new_context(viewport={"width": 1280, "height": 1600})
     opened = context.new_page()
     opened.set_default_timeout(SECONDS)
-    opened.goto(f"{lab[0]}/lab/tree/{NAME}/{NAME}.ipynb?token={TOKEN}")
     yield opened
     context.close()
+
+
+def open_notebook(page, lab, path):
+    page.goto(f"{lab[0]}/lab/tree/{path}?token={TOKEN}&reset")
+    expect(page.locator(".jp-Notebook")).to_be_visible(timeout=SECONDS)
+    expect(page.locator(".jp-NotebookPanel-toolbar")).to_contain_text("Python 3", timeout=SECONDS)
 
 
 def run_all(page):
@@ -98,8 +104,7 @@ def answer(page, stub, source):
 
 
 def test_a_student_solves_the_exercises(lab, page, tmp_path):
-    expect(page.locator(".jp-Notebook")).to_be_visible(timeout=SECONDS)
-    expect(page.locator(".jp-NotebookPanel-toolbar")).to_contain_text("Python 3", timeout=SECONDS)
+    open_notebook(page, lab, f"{NAME}/{NAME}.ipynb")
     run_all(page)
     for name in ("centered_layer", "my_linear"):
         expect(page.locator(".jp-OutputArea-output", has_text=f"{name}: not answered yet")).to_be_visible(
@@ -133,3 +138,24 @@ def test_a_student_solves_the_exercises(lab, page, tmp_path):
         time.sleep(0.5)
     cells = solution_cells(nbformat.read(saved, as_version=4))
     assert "X.mean()" in cells["centered_layer"].source
+
+
+def test_a_chapter_folds_its_answers_and_shows_no_markup(lab, page):
+    open_notebook(page, lab, "basics.ipynb")
+    folded = page.locator(".jp-Notebook details:not([open])")
+    # JupyterLab draws the cells that are in sight; go down until there is an answer to unfold.
+    panel = "document.querySelectorAll('.jp-WindowedPanel-outer')"
+    scroll = f"part => {panel}.forEach(e => e.scrollTop = part * e.scrollHeight)"
+    for step in range(1, 40):
+        page.evaluate(scroll, step / 40)
+        page.wait_for_timeout(500)
+        shown = page.locator(".jp-RenderedMarkdown:visible")
+        assert shown.filter(has_text="{admonition}").count() == 0
+        assert shown.filter(has_text="(basics-").count() == 0
+        if folded.count():
+            break
+    assert page.evaluate("""() => {
+        const box = document.querySelector(".jp-Notebook details:not([open])");
+        box.querySelector("summary").click();
+        return box.open;
+    }""")
