@@ -29,7 +29,7 @@ course: book export  ## environment, website, exercises, a graded sample class: 
 	@$(PY) -m grader status
 	@echo
 	@echo "Made:  the website       _build/html/index.html   read it:  make serve"
-	@echo "       the exercises     exercises/               do them:  make lab"
+	@echo "       the exercises     exercises/               do them:  make lab   (in copies, in work/)"
 	@echo "       the class's marks grader/marks.csv         grade:    make instructor"
 	@echo "       its feedback      grader/feedback/"
 	@echo "Next:  make test checks all of it; make lists the rest."
@@ -112,10 +112,16 @@ $(DONE)/export: $(DONE)/feedback $(call if_missing,grader/marks.csv)
 
 LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# tools/lab/student hides what is not a student's, and the panels of nbgrader that are an instructor's.
-lab: env  ## JupyterLab as a student sees it, opened on the first assignment
+# A student works on copies: a new release must never touch what somebody has written. tools/lab/student hides what is
+# not a student's, and the panels of nbgrader that are an instructor's.
+lab: env  ## JupyterLab as a student sees it: the chapters in book/, your copies of the exercises in work/
+	@mkdir -p work
+	@for given in exercises/*; do \
+		test -e "work/$${given#exercises/}" || cp -R "$$given" work/; \
+	done
 	@JUPYTER_CONFIG_PATH=tools/lab/student $(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' \
-		--LabApp.default_url=/lab/tree/$(firstword $(wildcard exercises/*/*.ipynb)) $(LAB_FLAGS)
+		--LabApp.default_url=/lab/tree/$(patsubst exercises/%,work/%,$(firstword $(wildcard exercises/*/*.ipynb))) \
+		$(LAB_FLAGS)
 
 # nbgrader looks for its settings in the folder it is started in.
 instructor: env  ## JupyterLab with nbgrader's formgrader, on the course in grader/

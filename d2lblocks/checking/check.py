@@ -42,7 +42,11 @@ def check(name: str, answer: Any) -> Report:
     return report
 
 
-def _check(name: str, answer: Any) -> Report:
+def _check(name: object, answer: Any) -> Report:
+    if not isinstance(name, str):
+        return Report(
+            "check", problem='the name comes first, in quotes, then the class: check("my_linear", MyLinear)'
+        )
     path = Path("public.json")
     try:
         exercises = read_public(path)
@@ -51,9 +55,13 @@ def _check(name: str, answer: Any) -> Report:
     except ValueError as error:
         return Report(name, problem=f"{error}; take a fresh copy of the assignment's folder")
     if name not in exercises:
-        near = difflib.get_close_matches(str(name), exercises, n=1)
+        near = difflib.get_close_matches(name, exercises, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(exercises)}"
-        return Report(str(name), problem=f"no exercise of this name; {meant}")
+        return Report(name, problem=f"no exercise of this name; {meant}")
+    others = {exercise.defines for exercise in exercises.values() if exercise.name != name}
+    given = getattr(answer, "__name__", None)
+    if given in others:
+        return Report(name, problem=f"this is {given}; here {exercises[name].defines} is asked for")
     return examine(exercises[name], answer)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -50,7 +50,7 @@ class Difference:
     def __str__(self) -> str:
         match self.kind:
             case "raised":
-                return f"It raised {self.observed}."
+                return f"{self.observed}."
             case "not raised":
                 return f"{self.expected} should have been raised."
             case "missing":
@@ -113,7 +113,13 @@ def _compare_raised(observed: Value, expected: Value, field: str) -> Iterator[Di
 def _raised_in_words(raised: Value) -> str:
     if not isinstance(raised, dict):
         return in_words(raised)
-    text = f"{raised.get('type')}: {raised.get('message')}".rstrip(" :.")
+    kind, message = str(raised.get("type")), str(raised.get("message"))
+    match kind:
+        case "OutOfTime":
+            return f"It did not come to an end and was {message}"
+        case "BadObservation":
+            return f"It gave {message}"
+    text = f"It raised {kind}: {message}".rstrip(" :.")
     return f"{text}, in `{raised['line']}`" if raised.get("line") else text
 
 
@@ -130,16 +136,23 @@ def _compare_tensors(observed: Tensor, expected: Tensor, field: str) -> Iterator
             first = tuple(int(i) for i in wrong.nonzero()[0])
             place = f" at {list(first)}" if first else ""
             share = f"{int(wrong.sum())} of {wrong.numel()} entries differ"
-            yield Difference(field, kind, f"{_number(observed[first])}{place} ({share})", _number(expected[first]))
+            one, other = _numbers(observed[first], expected[first])
+            yield Difference(field, kind, f"{one}{place} ({share})", other)
 
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _number(scalar: Tensor) -> str:
-    value = scalar.item()
-    return f"{value:.4g}" if isinstance(value, float | complex) else str(value)
+def _numbers(one: Tensor, other: Tensor) -> tuple[str, str]:
+    """Two different numbers, with as many digits as it takes to see that they differ."""
+    a, b = one.item(), other.item()
+    if not isinstance(a, float | complex):
+        return str(a), str(b)
+    for digits in (4, 6, 9):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            return f"{a:.{digits}g}", f"{b:.{digits}g}"
+    return repr(a), repr(b)
 
 
 def in_words(value: Value) -> str:
@@ -178,6 +191,15 @@ class Verdict:
     message: str
 
 
+# What helps whatever the exercise: pattern of "what: kind" or of what was raised, and a sentence.
+_HELP = {
+    "output: none": "Does `forward` end with a `return`?",
+    "*call returned None*": "Does `forward` end with a `return`?",
+    "*before Module.__init__() call*": "Begin `__init__` with `super().__init__()`, parentheses included.",
+    '*missing the required "forward" function*': "Is `forward` spelled so, and indented to stand inside the class?",
+}
+
+
 def judge(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> list[Verdict]:
     """One verdict for each check of an exercise.
 
@@ -185,7 +207,15 @@ def judge(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> 
         exercise: with the reference's observations.
         observed: for each check (by id), the answer's observation in each case. What is missing was not reached.
     """
-    return [_judge_check(check, observed.get(check.id, ()), exercise.expected[check.id]) for check in exercise.checks]
+    verdicts = [
+        _judge_check(check, observed.get(check.id, ()), exercise.expected[check.id]) for check in exercise.checks
+    ]
+    # One exception prevents many checks; to read it once is enough.
+    messages = [verdict.message for verdict in verdicts]
+    return [
+        replace(verdict, message="As above.") if verdict.message and verdict.message in messages[:number] else verdict
+        for number, verdict in enumerate(verdicts)
+    ]
 
 
 def _judge_check(check: Check, observed: Sequence[Observation], expected: Sequence[Observation]) -> Verdict:
@@ -203,12 +233,14 @@ def _failed(check: Check, label: str, seen: Observation, differences: list[Diffe
     raised = seen.get("raised")
     status = "fail"
     if isinstance(raised, dict) and first.kind == "raised":
-        status = {"OutOfTime": "timeout", "NotImplementedError": "unanswered"}.get(str(raised.get("type")), "error")
+        # The stub raises without a message; PyTorch, where `forward` is missing, with one.
+        unanswered = raised.get("type") == "NotImplementedError" and not raised.get("message")
+        status = "unanswered" if unanswered else "timeout" if raised.get("type") == "OutOfTime" else "error"
     if status == "unanswered":
         return Verdict(check, status, 0, "")
-    hint = next(
-        (text for pattern, text in check.hints.items() if fnmatchcase(f"{first.field}: {first.kind}", pattern)), ""
-    )
+    what = (f"{first.field}: {first.kind}", first.observed)
+    hints = (check.hints | _HELP).items()
+    hint = next((text for pattern, text in hints if any(fnmatchcase(w, pattern) for w in what)), "")
     return Verdict(check, status, 0, f"{first} {hint}".strip() + f" (case: {label})")
 
 

@@ -7,11 +7,13 @@ prints is caught, and it is stopped when its time is up.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import io
 import linecache
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -53,7 +55,7 @@ def build(answer: Any, case: Case, *, all_of_state: bool = True) -> Any:
     """
     torch.manual_seed(case.seed)
     module = eval(case.build, {"answer": answer, "nn": nn, "torch": torch})
-    if isinstance(module, nn.Module):
+    if isinstance(module, nn.Module) and case.dtype != "float32":  # not cast where a right answer needs no cast
         module = module.to(getattr(torch, case.dtype))
     for name, numbers in case.state.items():
         try:
@@ -75,7 +77,8 @@ def _load(module: Any, path: str, numbers: Tensor) -> None:
         raise AttributeError(f"`{path}` is a {type(target).__name__}, not a tensor")
     if target.shape != numbers.shape:
         raise ValueError(f"`{path}` has shape {tuple(target.shape)}, not {tuple(numbers.shape)}")
-    if target.dtype == numbers.dtype:
+    registered = isinstance(target, nn.Parameter) or name in getattr(parent, "_buffers", ())
+    if registered or target.dtype == numbers.dtype:
         target.data.copy_(numbers)
     else:  # a plain tensor, which no cast has reached
         setattr(parent, name, numbers.clone().requires_grad_(target.requires_grad))
@@ -85,6 +88,18 @@ def call(module: Any, case: Case, inputs: tuple[Tensor, ...] | None = None) -> A
     """Call the module on copies of the case's inputs, or on those given."""
     torch.manual_seed(case.seed)
     return module(*(_fresh_inputs(case) if inputs is None else inputs))
+
+
+def call_for_tensor(module: Any, case: Case, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
+    """`call`, where the probe goes on to compute with the result.
+
+    Raises:
+        TypeError: the result is not a tensor.
+    """
+    output = call(module, case, inputs)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the call returned {'None' if output is None else type(output).__name__}, not a tensor")
+    return output
 
 
 def _fresh_inputs(case: Case, *, requires_grad: bool = False) -> tuple[Tensor, ...]:
@@ -105,15 +120,17 @@ def _tensors_of(module: nn.Module, case: Case) -> dict[str, Tensor]:
 
 
 def values(answer: Any, case: Case) -> Observation:
-    """What the module returns."""
-    return {"output": call(build(answer, case), case)}
+    """What the module returns, and what sort of object it is."""
+    module = build(answer, case)
+    kind = "nn.Module" if isinstance(module, nn.Module) else type(module).__name__
+    return {"output": call(module, case), "kind of object": kind}
 
 
 def gradients(answer: Any, case: Case) -> Observation:
     """The gradient that each input and each parameter receives from a fixed random direction of the output."""
     module = build(answer, case)
     inputs = _fresh_inputs(case, requires_grad=True)
-    output = call(module, case, inputs)
+    output = call_for_tensor(module, case, inputs)
     generator = torch.Generator().manual_seed(case.seed + 1)
     direction = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
     if output.requires_grad:
@@ -151,7 +168,9 @@ def round_trip(answer: Any, case: Case) -> Observation:
     second.load_state_dict(saved)
     return {
         "list of keys in the state dict": sorted(saved),
-        "change of the output by saving and loading": _distance(call(first, case), call(second, case)),
+        "change of the output by saving and loading": _distance(
+            call_for_tensor(first, case), call_for_tensor(second, case)
+        ),
     }
 
 
@@ -159,7 +178,7 @@ def double(answer: Any, case: Case) -> Observation:
     """What `.double()` reaches, and what the module then gives for float64 input."""
     single = replace(case, dtype="float32", state={name: t.float() for name, t in case.state.items()})
     module = build(answer, single, all_of_state=False).double()
-    output = call(module, case, tuple(t.double() if t.is_floating_point() else t for t in case.inputs))
+    output = call_for_tensor(module, case, tuple(t.double() if t.is_floating_point() else t for t in case.inputs))
     return {
         "set of dtypes in the state dict": [*sorted({str(t.dtype) for t in module.state_dict().values()})],
         "dtype of the output": str(output.dtype),
@@ -170,11 +189,11 @@ def side_effects(answer: Any, case: Case) -> Observation:
     """What a call leaves behind: in its input, in the next call, and in what a deep copy then returns."""
     module = build(answer, case, all_of_state=False)
     inputs = _fresh_inputs(case)
-    first = call(module, case, inputs).detach().clone()
+    first = call_for_tensor(module, case, inputs).detach().clone()
     return {
         "change of the input": max((_distance(a, b) for a, b in zip(inputs, case.inputs, strict=True)), default=0.0),
-        "change of the output at a second call": _distance(call(module, case), first),
-        "change of the output in a deep copy": _distance(call(copy.deepcopy(module), case), first),
+        "change of the output at a second call": _distance(call_for_tensor(module, case), first),
+        "change of the output in a deep copy": _distance(call_for_tensor(copy.deepcopy(module), case), first),
     }
 
 
@@ -210,6 +229,21 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextlib.contextmanager
+def _nobody_answers() -> Iterator[None]:
+    """Make `input` and `breakpoint` fail at once: in a notebook they would wait for an answer that cannot come."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("an answer must not wait for input")
+
+    before = builtins.input, sys.breakpointhook
+    builtins.input, sys.breakpointhook = refuse, refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        builtins.input, sys.breakpointhook = before
+
+
 def observe(answer: Any, probe: str, case: Case, seconds: float = 2.0) -> tuple[Observation, str]:
     """Run a probe on an answer that may do anything.
 
@@ -230,6 +264,7 @@ def observe(answer: Any, probe: str, case: Case, seconds: float = 2.0) -> tuple[
         torch.random.fork_rng(devices=[]),
         torch.enable_grad(),
         warnings.catch_warnings(),
+        _nobody_answers(),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
     ):
@@ -239,9 +274,9 @@ def observe(answer: Any, probe: str, case: Case, seconds: float = 2.0) -> tuple[
         except KeyboardInterrupt:
             raise
         except _OutOfTime:
-            observation = {"raised": {"type": "OutOfTime", "message": f"no end after {seconds:g} s", "line": ""}}
+            observation = {"raised": {"type": "OutOfTime", "message": f"stopped after {seconds:.1f} s", "line": ""}}
         except BadObservation as error:
-            observation = {"raised": {"type": "BadObservation", "message": f"it gave {error}", "line": ""}}
+            observation = {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}
         except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading
             observation = {"raised": _describe(error)}
     return observation, printed.getvalue()

@@ -71,7 +71,7 @@ class Report:
         if self.problem:
             return f"{self.name}: {self.problem}"
         if all(verdict.status == "unanswered" for verdict in self.verdicts):
-            return f"{self.name}: not answered yet"
+            return f"{self.name}: not answered yet, `raise NotImplementedError` is still in it"
         return f"{self.name}: {_plain(self.points)} of {_plain(self.most_points)} points"
 
     def _table(self) -> Table:
@@ -99,7 +99,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         colour = "#2e9e5b" if self.passed else "#d9822b"
-        parts = [f"<strong>{escape(self.headline)}</strong>"]
+        parts = [f"<strong>{with_code(self.headline)}</strong>"]
         if self.known:
             message = with_code(self.known.message)
             parts.append(f'<p style="margin:.5em 0">{message}<br>Read in the book: {escape(self.known.see)}</p>')

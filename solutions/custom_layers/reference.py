@@ -52,7 +52,6 @@ centered_layer = Task(
             2,
             "values",
             hints={
-                "output: values": "Is it the mean over everything, also over the batch?",
                 "output: shape": "The output has the shape of the input.",
             },
         ),
@@ -62,8 +61,8 @@ centered_layer = Task(
             1,
             "gradients",
             hints={
-                "gradient of input*: values": "The mean depends on every entry: is it cut off by `.detach()`, "
-                "`.item()` or `.data`, or taken over something else?"
+                "gradient of input*: values": "If the values are right: the mean depends on every entry, so is it "
+                "cut off by `.detach()`, `.item()` or `.data`?"
             },
         ),
         Check(
@@ -246,7 +245,7 @@ my_linear = Task(
             "`.double()` reaches everything",
             1,
             "double",
-            hints={"*": "`.double()` casts parameters and buffers; a plain tensor is neither."},
+            hints={"set of dtypes*": "`.double()` casts parameters and buffers; a plain tensor is neither."},
         ),
         Check("side_effects", "A call leaves no traces, and the layer can be copied", 1, "side_effects"),
     ),
@@ -338,8 +337,8 @@ class MyLinear(nn.Module):
         return self.output
 """,
             frozenset({"side_effects"}),
-            "`self.output = ...` keeps the result of the last call, and its whole graph with it, so that the layer "
-            "can no longer be copied with `copy.deepcopy`. Use a local variable.",
+            "An attribute that `forward` sets keeps the result of the last call, and its graph with it, so that the "
+            "layer can no longer be copied with `copy.deepcopy`. Use a local variable.",
             f"{CHAPTER}#custom-layers-hooks",
         ),
         Mistake(

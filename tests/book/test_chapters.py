@@ -1,5 +1,6 @@
 """What every chapter keeps to. That its outputs are what it computes is nbval's affair."""
 
+import itertools
 import re
 
 import nbformat
@@ -109,3 +110,17 @@ def test_every_section_can_be_linked_to(name):
     labels = re.findall(r"^\(([\w-]+)\)=$", text, flags=re.M)
     assert len(labels) == len(set(labels)) >= 8
     assert all(label.startswith(name.replace("_", "-")) for label in labels)
+
+
+def asks_for_a_prediction(cell):
+    """Whether the last paragraph of a text asks what the next cell will show."""
+    last = cell.source.strip().split("\n\n")[-1]
+    return cell.cell_type == "markdown" and bool(re.search(r"\*\*[^*]*\?\s*\*\*|Before you run", last))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_the_reader_is_to_predict_is_folded_on_the_page(name):
+    cells = read(name).cells
+    for asked, cell in itertools.pairwise(cells):
+        if asks_for_a_prediction(asked) and cell.cell_type == "code" and cell.outputs:
+            assert {"hide-output", "hide-cell"} & set(tags(cell)), asked.source

@@ -38,8 +38,8 @@ def test_a_right_answer_passes():
 
 def test_an_untouched_stub_reads_not_answered_yet():
     report = check("centered_layer", Unanswered)
-    assert report.headline == "centered_layer: not answered yet"
-    assert "Error" not in repr(report)
+    assert report.headline == "centered_layer: not answered yet, `raise NotImplementedError` is still in it"
+    assert "It raised" not in repr(report)
 
 
 def test_a_known_mistake_is_named_with_a_place_to_read():
@@ -68,6 +68,8 @@ def test_an_unknown_mistake_gets_the_observation_and_no_guess():
         ("x", Right, "there are centered_layer, my_linear"),
         ("centered_layer", Right(), "give the class itself, check('centered_layer', CenteredLayer)"),
         ("centered_layer", 3, "this is a int; give CenteredLayer"),
+        (Right, "centered_layer", "the name comes first, in quotes, then the class"),
+        ("centered_layer", type("MyLinear", (nn.Module,), {}), "this is MyLinear; here CenteredLayer is asked for"),
     ],
 )
 def test_a_wrong_use_gets_one_clear_line(name, answer, line):
@@ -118,3 +120,67 @@ def test_nbgraders_validate_reads_failure_on_stderr_and_points_as_a_number(mode,
         assert bool(stderr) == (mode == "validate" and not passes)
         assert (bundle["text/plain"] == points) == (mode == "validate")
         assert "<table" in bundle["text/html"]
+
+
+class NoReturn(nn.Module):
+    def forward(self, X):
+        X - X.mean()
+
+
+class Misspelt(nn.Module):
+    def foward(self, X):
+        return X - X.mean()
+
+
+class NoSuper(nn.Module):
+    def __init__(self):
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+class Asks(nn.Module):
+    def forward(self, X):
+        input("how many? ")
+        return X
+
+
+class NoModule:
+    def __call__(self, X):
+        return X - X.mean()
+
+
+class GivesALayer(nn.Module):
+    def forward(self, X):
+        return nn.ReLU(X)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (NoReturn, "Does `forward` end with a `return`?"),
+        (Misspelt, "Is `forward` spelled so"),
+        (NoSuper, "Begin `__init__` with `super().__init__()`"),
+        (Asks, "an answer must not wait for input"),
+        (NoModule, "The kind of object is NoModule; the reference's is nn.Module."),
+        (GivesALayer, "It gave a ReLU, which is neither a tensor nor plain data."),
+    ],
+)
+def test_a_slip_is_met_with_the_way_out(answer, words):
+    report = check("centered_layer", answer)
+    assert not report.passed
+    assert words in " ".join(repr(report).split())
+    told = [v.message for v in report.verdicts if v.message not in ("", "As above.")]
+    assert len(told) == len(set(told))
+
+
+def test_a_parameter_of_another_dtype_is_noticed():
+    class Mixed(nn.Module):
+        def __init__(self, in_units, units):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(in_units, units))
+            self.bias = nn.Parameter(torch.randn(units, dtype=torch.float64))
+
+        def forward(self, X):
+            return torch.relu(X @ self.weight + self.bias)
+
+    report = check("my_linear", Mixed)
+    assert "The output is float64; the reference's is float32." in " ".join(repr(report).split())

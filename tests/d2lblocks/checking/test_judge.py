@@ -60,6 +60,8 @@ def test_words_say_what_was_observed_and_what_was_expected():
     assert str(none) == "The gradient of `weight` is None; the reference's is a float32 tensor of shape (3, 5)."
     (values,) = compare({"output": T([[1.0, 2.0]])}, {"output": T([[1.0, 5.0]])})
     assert str(values) == "The output is 2 at [0, 1] (1 of 2 entries differ); the reference's is 5."
+    (close,) = compare({"output": T(1.00001, dtype=torch.float64)}, {"output": T(1.0, dtype=torch.float64)})
+    assert str(close) == "The output is 1.00001 (1 of 1 entries differ); the reference's is 1."
     (missing,) = compare({}, {"parameter `bias`": [3]})
     assert str(missing) == "There is no parameter `bias`; the reference has one: (3,)."
 
