@@ -90,8 +90,10 @@ class Task:
     def _known(self, exercise: Exercise) -> Iterator[Known]:
         public = replace(exercise, checks=tuple(replace(check, cases=self.public) for check in exercise.checks))
         for mistake in self.mistakes:
-            observed, _ = observe_all(public, define(mistake.source, self.defines))
-            seen = {check: tuple(observed[check]) for check in sorted(mistake.fails)}
+            observed, _ = observe_all(public, define(mistake.source, self.defines), seconds=60)
+            seen = {check: tuple(observed.get(check, ())) for check in sorted(mistake.fails)}
+            if any(len(cases) < len(self.public) for cases in seen.values()):
+                raise ValueError(f"{self.name}: the mistake {mistake.id} takes too long, or fails no such check")
             yield Known(mistake.id, mistake.message, mistake.see, seen)
 
     def failed_checks(self, exercise: Exercise, source: str) -> set[str]:

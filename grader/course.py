@@ -153,7 +153,8 @@ class Course:
         if not graded.exists():
             return True
         sources = [*folder.glob("*.ipynb"), *(self.solutions / assignment).glob("*.*")]
-        return any(path.stat().st_mtime > graded.stat().st_mtime for path in sources)
+        # Not when a file was last written but when it came here: an archive keeps the old dates of what is in it.
+        return any(path.stat().st_ctime > graded.stat().st_mtime for path in sources)
 
     def autograde(self, submission: Submission, seed: int | None = None) -> None:
         """Run a submission and enter its marks into the gradebook.

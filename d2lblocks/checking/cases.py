@@ -77,4 +77,4 @@ def normal(*shape: int, seed: int, dtype: str = "float32") -> Tensor:
         dtype: ``"float32"`` or ``"float64"``.
     """
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(getattr(torch, dtype))
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(getattr(torch, dtype))

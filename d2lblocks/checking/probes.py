@@ -53,7 +53,7 @@ def build(answer: Any, case: Case, *, all_of_state: bool = True) -> Any:
         AttributeError: the module has no tensor of a name in the state.
         ValueError: it has one of another shape.
     """
-    torch.manual_seed(case.seed)
+    torch.default_generator.manual_seed(case.seed)
     module = eval(case.build, {"answer": answer, "nn": nn, "torch": torch})
     if isinstance(module, nn.Module) and case.dtype != "float32":  # not cast where a right answer needs no cast
         module = module.to(getattr(torch, case.dtype))
@@ -86,7 +86,7 @@ def _load(module: Any, path: str, numbers: Tensor) -> None:
 
 def call(module: Any, case: Case, inputs: tuple[Tensor, ...] | None = None) -> Any:
     """Call the module on copies of the case's inputs, or on those given."""
-    torch.manual_seed(case.seed)
+    torch.default_generator.manual_seed(case.seed)
     return module(*(_fresh_inputs(case) if inputs is None else inputs))
 
 
@@ -129,13 +129,14 @@ def values(answer: Any, case: Case) -> Observation:
 def gradients(answer: Any, case: Case) -> Observation:
     """The gradient that each input and each parameter receives from a fixed random direction of the output."""
     module = build(answer, case)
+    # Before the call: what an optimizer would hold, even if the call puts something else in its place.
+    tensors = _tensors_of(module, case) if isinstance(module, nn.Module) else {}
     inputs = _fresh_inputs(case, requires_grad=True)
     output = call_for_tensor(module, case, inputs)
     generator = torch.Generator().manual_seed(case.seed + 1)
     direction = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
     if output.requires_grad:
         (output * direction).sum().backward()
-    tensors = _tensors_of(module, case) if isinstance(module, nn.Module) else {}
     return {
         **{f"gradient of input {i}": t.grad for i, t in enumerate(inputs)},
         **{f"gradient of `{name}`": t.grad for name, t in tensors.items()},
@@ -178,7 +179,8 @@ def double(answer: Any, case: Case) -> Observation:
     """What `.double()` reaches, and what the module then gives for float64 input."""
     single = replace(case, dtype="float32", state={name: t.float() for name, t in case.state.items()})
     module = build(answer, single, all_of_state=False).double()
-    output = call_for_tensor(module, case, tuple(t.double() if t.is_floating_point() else t for t in case.inputs))
+    inputs = tuple(t.double() if t.is_floating_point() else t for t in _fresh_inputs(case))
+    output = call_for_tensor(module, case, inputs)
     return {
         "set of dtypes in the state dict": [*sorted({str(t.dtype) for t in module.state_dict().values()})],
         "dtype of the output": str(output.dtype),
@@ -186,14 +188,18 @@ def double(answer: Any, case: Case) -> Observation:
 
 
 def side_effects(answer: Any, case: Case) -> Observation:
-    """What a call leaves behind: in its input, in the next call, and in what a deep copy then returns."""
+    """What a call leaves behind: in its input, in the next call, in a deep copy, and in evaluation mode."""
     module = build(answer, case, all_of_state=False)
     inputs = _fresh_inputs(case)
     first = call_for_tensor(module, case, inputs).detach().clone()
+    copied = copy.deepcopy(module)
     return {
         "change of the input": max((_distance(a, b) for a, b in zip(inputs, case.inputs, strict=True)), default=0.0),
         "change of the output at a second call": _distance(call_for_tensor(module, case), first),
-        "change of the output in a deep copy": _distance(call_for_tensor(copy.deepcopy(module), case), first),
+        "change of the output in a deep copy": _distance(call_for_tensor(copied, case), first),
+        "change of the output in evaluation mode": _distance(
+            call_for_tensor(copied.eval() if isinstance(copied, nn.Module) else copied, case), first
+        ),
     }
 
 

@@ -37,6 +37,8 @@ def secret_centered(draw: Random) -> list[Case]:
         centered("a batch, float64", (sizes[0], sizes[1] + 7), seed + 1, "float64"),
         centered("four dimensions", (sizes[2], 1, sizes[0], sizes[3]), seed + 2),
         centered("a single entry", (1,), seed + 3),
+        centered("a single number, no dimension", (), seed + 4),
+        centered("five dimensions", (2, 1, sizes[1], 2, 3), seed + 5),
         Case("equal entries", "answer()", (torch.full((2, 3), draw.uniform(-5, 5)),), seed=seed),
     ]
 
@@ -111,11 +113,10 @@ class CenteredLayer(nn.Module):
             """\
 class CenteredLayer(nn.Module):
     def forward(self, X):
-        X = X.clone() if X.requires_grad else X
         X -= X.mean()
         return X
 """,
-            frozenset({"side_effects"}),
+            frozenset({"gradients", "side_effects"}),
             "`X -= ...` writes into the tensor that the caller handed over. `X - X.mean()` makes a new one and "
             "leaves the input alone.",
             f"{CHAPTER}#custom-layers-callers-input",
@@ -321,6 +322,42 @@ class MyLinear(nn.Module):
             frozenset({"parameters", "values", "gradients"}),
             "`weight` has the shape that `nn.Linear` uses, (units, in_units). Here it is (in_units, units), so that "
             "`X @ weight` needs no transpose.",
+            f"{CHAPTER}#custom-layers-linear",
+        ),
+        Mistake(
+            "new_parameter",
+            """\
+class MyLinear(nn.Module):
+    def __init__(self, in_units, units):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(in_units, units))
+        self.bias = nn.Parameter(torch.randn(units))
+
+    def forward(self, X):
+        self.weight = nn.Parameter(self.weight.data)
+        return F.relu(X @ self.weight + self.bias)
+""",
+            frozenset({"gradients"}),
+            "`forward` puts a new parameter in the place of `weight` at each call, so the one that the optimizer "
+            "holds never receives a gradient. Make parameters in `__init__`, once.",
+            f"{CHAPTER}#custom-layers-weight-data",
+        ),
+        Mistake(
+            "relu_in_training_only",
+            """\
+class MyLinear(nn.Module):
+    def __init__(self, in_units, units):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(in_units, units))
+        self.bias = nn.Parameter(torch.randn(units))
+
+    def forward(self, X):
+        Y = X @ self.weight + self.bias
+        return F.relu(Y) if self.training else Y
+""",
+            frozenset({"side_effects"}),
+            "In evaluation mode the layer gives something else than in training. Nothing in its formula depends on "
+            "the mode.",
             f"{CHAPTER}#custom-layers-linear",
         ),
         Mistake(

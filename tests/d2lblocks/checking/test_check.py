@@ -184,3 +184,15 @@ def test_a_parameter_of_another_dtype_is_noticed():
 
     report = check("my_linear", Mixed)
     assert "The output is float64; the reference's is float32." in " ".join(repr(report).split())
+
+
+def test_what_an_answer_prints_is_shown_up_to_a_point():
+    class Loud(Right):
+        def forward(self, X):
+            print("x" * 10_000)
+            return super().forward(X)
+
+    report = check("centered_layer", Loud)
+    assert report.passed
+    assert len(repr(report)) < 4_000
+    assert "characters more" in repr(report)

@@ -129,9 +129,9 @@ class Endless(Raises):
 
 class Stubborn(Raises):
     def forward(self, x):
-        while True:
-            with contextlib.suppress(Exception):
-                time.sleep(0.01)
+        with contextlib.suppress(BaseException):  # the first alarm is swallowed
+            time.sleep(60)
+        time.sleep(60)
 
 
 class Strange(Raises):
@@ -168,3 +168,38 @@ def test_what_an_answer_prints_is_caught(capfd):
     assert seen["output"].tolist() == [1]
     assert printed == "hello\ncareful\n"
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("probe", PROBES)
+def test_an_answer_cannot_spoil_the_case_for_the_next_one(probe, dtype):
+    class Zeroes(nn.Module):
+        def forward(self, x):
+            x.data.zero_()
+            return x
+
+    case = Case("", "answer()", (torch.ones(3, dtype=getattr(torch, dtype)),), dtype=dtype)
+    see(Zeroes, probe, case)
+    assert case.inputs[0].tolist() == [1, 1, 1]
+
+
+def test_gradients_are_on_whatever_the_caller_has_switched_off():
+    with torch.no_grad():
+        assert see(nn.Linear, "gradients")["gradient of `weight`"] is not None
+
+
+def test_a_parameter_that_a_call_replaces_received_no_gradient():
+    class Replaces(nn.Linear):
+        def forward(self, x):
+            self.weight = nn.Parameter(self.weight.data)
+            return super().forward(x)
+
+    assert see(Replaces, "gradients")["gradient of `weight`"] is None
+
+
+def test_evaluation_mode_is_tried():
+    class Moody(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if self.training else super().forward(x) + 1
+
+    assert see(Moody, "side_effects")["change of the output in evaluation mode"] == pytest.approx(1)
