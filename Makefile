@@ -112,6 +112,10 @@ $(DONE)/export: $(DONE)/feedback $(call if_missing,grader/marks.csv)
 
 LAB := -m jupyterlab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# The assignment of the first chapter that has one.
+chapters := $(shell sed -n 's,.*file: book/,,p' _toc.yml)
+first_assignment := $(firstword $(foreach chapter,$(chapters),$(wildcard exercises/$(chapter)/*.ipynb)))
+
 # A student works on copies: a new release must never touch what somebody has written. tools/lab/student hides what is
 # not a student's, and the panels of nbgrader that are an instructor's.
 lab: env  ## JupyterLab as a student sees it: the chapters in book/, your copies of the exercises in work/
@@ -120,7 +124,7 @@ lab: env  ## JupyterLab as a student sees it: the chapters in book/, your copies
 		test -e "work/$${given#exercises/}" || cp -R "$$given" work/; \
 	done
 	@JUPYTER_CONFIG_PATH=tools/lab/student $(PY) $(LAB) --ServerApp.root_dir='$(CURDIR)' \
-		--LabApp.default_url=/lab/tree/$(patsubst exercises/%,work/%,$(firstword $(wildcard exercises/*/*.ipynb))) \
+		--LabApp.default_url=/lab/tree/$(first_assignment:exercises/%=work/%) \
 		$(LAB_FLAGS)
 
 # nbgrader looks for its settings in the folder it is started in.

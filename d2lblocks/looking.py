@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ class _Counter(TorchDispatchMode):
         name = str(func)
         self.counts[name] = self.counts.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
+
+
+# `TorchDispatchMode` wraps this method, and the wrapper imports torch._dynamo at the first operator, a slow one.
+_Counter.__torch_dispatch__ = inspect.unwrap(_Counter.__torch_dispatch__)  # type: ignore[method-assign]
 
 
 def ops(fn: Callable[..., object], *args: object) -> Operators:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
 import nbformat
+import torch
 
 from d2lblocks.tables import Table
-from grader import sample
+from grader import accuracy, pages, sample
 from grader.authoring import load
 from grader.course import DEFAULT_ROOT, Course, CourseError, Mark
+
+GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
 
 Arguments = argparse.Namespace
 T = TypeVar("T")
@@ -37,17 +43,24 @@ def hand_in_sample(course: Course, arguments: Arguments) -> None:
                     gradebook.remove_student(student.id)
         print(f"removed {count} students of the sample class")
         return
-    for assignment in course.choose(arguments.assignments):
-        notebook = f"{assignment}.ipynb"
-        try:
-            released = nbformat.read(course.exercises / assignment / notebook, as_version=4)
-        except FileNotFoundError:
-            raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
-        solution = nbformat.read(course.solutions / assignment / notebook, as_version=4)
-        made_up = list(sample.students(load(course.solutions / assignment), solution))
-        for student in made_up:
-            sample.hand_in(student, released, course.submitted / student.name / assignment / notebook)
-        print(f"{assignment}: {len(made_up)} students handed in, in {course.submitted}")
+    made_up = _sample_class(course, arguments)
+    for student in made_up:
+        for assignment, answers in student.answers.items():
+            notebook = f"{assignment}.ipynb"
+            try:
+                released = nbformat.read(course.exercises / assignment / notebook, as_version=4)
+            except FileNotFoundError:
+                raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
+            sample.hand_in(answers, released, course.submitted / student.name / assignment / notebook)
+    count = sum(len(student.answers) for student in made_up)
+    print(f"{len(made_up)} students handed in {count} notebooks, in {course.submitted}")
+
+
+def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
+    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
+    return sample.students(
+        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in chosen]
+    )
 
 
 def autograde(course: Course, arguments: Arguments) -> None:
@@ -115,6 +128,26 @@ def status(course: Course, arguments: Arguments) -> None:
         own = [mark for mark in marks if mark.assignment == assignment]
         if own:
             print(f"{assignment}\n{_class_report(own)}\n")
+    if any(mark.student.startswith(sample.PREFIX) for mark in marks):
+        _compare_with_catalogue(_sample_class(course, arguments), marks)
+
+
+def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[Mark]) -> None:
+    """Say whether the sample class has the marks that its answers are worth."""
+    known = {
+        (student.name, assignment, exercise): answer.points
+        for student in made_up
+        for assignment, answers in student.answers.items()
+        for exercise, answer in answers.items()
+    }
+    own = [mark for mark in marks if (mark.student, mark.assignment, mark.exercise) in known]
+    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise]]
+    for mark in wrong:
+        right = known[mark.student, mark.assignment, mark.exercise]
+        print(f"{mark.student}, {mark.exercise}: {mark.score:g} points, but the answer is worth {right:g}")
+    if wrong:
+        raise CourseError(f"{len(wrong)} of {len(own)} marks of the sample class are not those of the catalogue")
+    print(f"sample class: all {len(own)} marks are those of the catalogue")
 
 
 def _class_report(marks: Sequence[Mark]) -> Table:
@@ -125,6 +158,37 @@ def _class_report(marks: Sequence[Mark]) -> Table:
         total = f"{sum(scores.values()):g} / {sum(most.values()):g}"
         rows.append([student, *(f"{scores.get(exercise, 0):g}" for exercise in most), total])
     return Table(["student", *(f"{exercise} ({points:g})" for exercise, points in most.items()), "all"], rows)
+
+
+def show_accuracy(course: Course, arguments: Arguments) -> None:
+    """Try every answer of the catalogues, and say how often the grader is right."""
+    folders = [course.solutions / name for name in course.choose(arguments.assignments)]
+    found: list[accuracy.Accuracy] = []
+    for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
+        found.append(one)
+        print(f"  {one.assignment}.{one.exercise}: {one.caught} of {one.wrong} caught", file=sys.stderr, flush=True)
+    order = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).tasks)}
+    found.sort(key=lambda one: (one.assignment, order[one.exercise]))
+    print(accuracy.table(found))
+    for one in found:
+        for alarm in one.false_alarms[:3]:
+            print(f"false alarm: {one.exercise}: {alarm}")
+    if arguments.to:
+        made = f"Made on {date.today():%d %B %Y}, torch {torch.__version__}, Python {platform.python_version()}."
+        arguments.to.write_text(accuracy.as_markdown(found, made), encoding="utf-8")
+    bad = [one for one in found if one.false_alarms or not one.wrong == one.caught == one.named]
+    if bad:
+        raise CourseError(f"not right in: {', '.join(one.exercise for one in bad)}")
+
+
+def write_mistakes(course: Course, arguments: Arguments) -> None:
+    """Write the book's page of common mistakes from the catalogues."""
+    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
+    folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
+    page = pages.mistakes_page((load(folder), folder) for folder in folders)
+    if not pages.same(page, arguments.to):
+        arguments.to.write_text(page, encoding="utf-8")
+    print(f"common mistakes: {arguments.to}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -155,6 +219,13 @@ def parser() -> argparse.ArgumentParser:
         "--to", type=Path, default=DEFAULT_ROOT / "marks.csv", metavar="FILE", help="default: grader/marks.csv"
     )
     command("status", status)
+    trial = command("accuracy", show_accuracy)
+    trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
+    trial.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one a core")
+    trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
+    command("mistakes", write_mistakes).add_argument(
+        "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
+    )
     return result
 
 

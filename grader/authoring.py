@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,10 +18,10 @@ from torch.nn import functional as F
 from d2lblocks.checking.cases import Case, normal
 from d2lblocks.checking.check import observe_all
 from d2lblocks.checking.exercises import Check, Exercise, Known
-from d2lblocks.checking.judge import judge
-from d2lblocks.checking.probes import observe
+from d2lblocks.checking.observations import Observation
+from d2lblocks.checking.observe import observe
 
-__all__ = ["Assignment", "Case", "Check", "Mistake", "Task", "assignments", "define", "load", "normal"]
+__all__ = ["Assignment", "Case", "Check", "Mistake", "Task", "assignments", "define", "exercises", "load", "normal"]
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,22 @@ class Mistake:
 
     Attributes:
         id: short name, unique within the exercise.
+        title: what it is called on the book's page of common mistakes.
         source: the wrong code, as a student would write it.
         fails: the checks (by id) that it must fail; it must pass all the others.
         message: what a student who makes it is told: two sentences, what happens and where to look.
+        why: for the page: how it comes about.
+        remedy: for the page: the way out.
         see: the section of the book that explains it.
     """
 
     id: str
+    title: str
     source: str
-    fails: frozenset[str]
+    fails: Set[str]
     message: str
+    why: str
+    remedy: str
     see: str
 
 
@@ -50,11 +57,12 @@ class Task:
         name: the `grade_id` of its solution cell; ``"test_" + name`` is that of its autograde cell.
         defines: the name that an answer defines.
         reference: the reference implementation.
-        checks: without cases; each is tried on all of them.
+        checks: without cases; each is tried on the groups of cases in its `on`.
         public: the cases that students have.
         secret: draws the cases that they do not have.
         mistakes: known wrong answers.
         alternatives: other right answers, by name.
+        imports: modules that are imported before the clock starts, because answers need them and they take long.
     """
 
     name: str
@@ -65,41 +73,45 @@ class Task:
     secret: Callable[[Random], Sequence[Case]]
     mistakes: tuple[Mistake, ...] = ()
     alternatives: dict[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
     def exercise(self, seed: int | None = None) -> Exercise:
         """The exercise with the public cases, and with secret ones drawn from `seed` if there is one.
 
         Raises:
-            ValueError: the reference itself raises in some case.
+            ValueError: the reference raises something else than a case says, or nothing where it should.
         """
-        cases = (*self.public, *(self.secret(Random(seed)) if seed is not None else ()))
-        checks = tuple(replace(check, cases=cases) for check in self.checks)
-        expected = {
-            check.id: tuple(observe(self.reference, check.probe, case, seconds=60)[0] for case in cases)
-            for check in checks
-        }
-        for check in checks:
-            for case, seen in zip(cases, expected[check.id], strict=True):
-                if "raised" in seen:
-                    raise ValueError(
-                        f"{self.name}: the reference fails in {check.id}, {case.label}: {seen['raised']}"
-                    )
-        bare = Exercise(self.name, self.defines, checks, expected)
-        return replace(bare, known=tuple(self._known(bare)))
+        return replace(self.without_known(seed), known=self._known)
 
-    def _known(self, exercise: Exercise) -> Iterator[Known]:
-        public = replace(exercise, checks=tuple(replace(check, cases=self.public) for check in exercise.checks))
+    def without_known(self, seed: int | None = None) -> Exercise:
+        """`exercise`, where what known mistakes give is not asked for, or known from the release."""
+        secret = self.secret(Random(seed)) if seed is not None else ()
+        return self._bare((*self.public, *secret))
+
+    def _bare(self, cases: tuple[Case, ...]) -> Exercise:
+        checks = tuple(check.tried_on(cases) for check in self.checks)
+        expected = {check.id: tuple(self._expected(check, case) for case in check.cases) for check in checks}
+        return Exercise(self.name, self.defines, cases, checks, expected, imports=self.imports)
+
+    def _expected(self, check: Check, case: Case) -> Observation:
+        seen, _ = observe(self.reference, check.probe, case, 60, check.options)
+        raised = seen.get("raised", {})
+        kind = raised.get("type", "") if isinstance(raised, dict) else ""
+        if kind != case.raises:
+            said = f"raises {raised}" if kind else f"does not raise {case.raises}"
+            raise ValueError(f"{self.name}: the reference {said}, in {check.id}, {case.label}")
+        return seen
+
+    @cached_property
+    def _known(self) -> tuple[Known, ...]:
+        """What each mistake gives in the public cases."""
+        public = self._bare(self.public)
+        known = []
         for mistake in self.mistakes:
-            observed, _ = observe_all(public, define(mistake.source, self.defines), seconds=60)
-            seen = {check: tuple(observed.get(check, ())) for check in sorted(mistake.fails)}
-            if any(len(cases) < len(self.public) for cases in seen.values()):
-                raise ValueError(f"{self.name}: the mistake {mistake.id} takes too long, or fails no such check")
-            yield Known(mistake.id, mistake.message, mistake.see, seen)
-
-    def failed_checks(self, exercise: Exercise, source: str) -> set[str]:
-        """The checks (by id) that an answer fails."""
-        observed, _ = observe_all(exercise, define(source, self.defines))
-        return {verdict.check.id for verdict in judge(exercise, observed) if verdict.status != "pass"}
+            observed, _ = observe_all(public, partial(observe, define(mistake.source, self.defines)), seconds=60)
+            seen = {check: tuple(observed[check]) for check in sorted(mistake.fails)}
+            known.append(Known(mistake.id, mistake.title, mistake.message, mistake.see, seen))
+        return tuple(known)
 
 
 def define(source: str, name: str) -> Any:
@@ -107,6 +119,28 @@ def define(source: str, name: str) -> Any:
     namespace = {"torch": torch, "nn": nn, "F": F, "math": math, "__name__": "__main__"}
     exec(compile(source, "<answer>", "exec"), namespace)
     return namespace[name]
+
+
+def exercises(reference: str, *names: str) -> tuple[Task, ...]:
+    """The exercises of an assignment that has a file for each.
+
+    Args:
+        reference: the `__file__` of the assignment's `reference.py`.
+        *names: of the files beside it, without ``.py``, in the order of the notebook; each defines `TASK`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one defines no `TASK`.
+    """
+    folder = Path(reference).parent
+    return tuple(_defined(folder / f"{name}.py", "TASK") for name in names)
+
+
+def _defined(source: Path, name: str) -> Any:
+    found = runpy.run_path(str(source)).get(name)
+    if not found:
+        raise ValueError(f"{source} defines no {name}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -127,10 +161,7 @@ def load(folder: Path) -> Assignment:
     source = folder / "reference.py"
     if not source.is_file():
         raise FileNotFoundError(f"{folder} has no reference.py")
-    tasks = runpy.run_path(str(source)).get("TASKS")
-    if not tasks:
-        raise ValueError(f"{source} defines no TASKS")
-    return Assignment(folder.name, {task.name: task for task in tasks})
+    return Assignment(folder.name, {task.name: task for task in _defined(source, "TASKS")})
 
 
 def assignments(solutions: Path) -> Iterator[Assignment]:

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
-from grader.release import keep_if_same
+from grader.release import keep_if_same, kept_on_error
 
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
@@ -126,9 +126,23 @@ class Course:
         return list(names) or there
 
     def release(self, assignment: str) -> None:
-        """Make the student's side of an assignment from `solutions/`, and enter it into the gradebook."""
-        with keep_if_same(self.exercises / assignment / "public.json"):
-            self._done(self.api.generate_assignment(assignment, force=True), f"releasing {assignment}")
+        """Make the student's side of an assignment from `solutions/`, and enter it into the gradebook.
+
+        Raises:
+            CourseError: it cannot be made; then the release that there was is still there.
+        """
+        folder = self.exercises / assignment
+        with kept_on_error(folder), keep_if_same(folder / "public.json"):
+            try:
+                self._done(self.api.generate_assignment(assignment, force=True), f"releasing {assignment}")
+            except CourseError as error:
+                if "Cannot add or remove cells" in str(error):
+                    raise CourseError(
+                        f"{assignment} has other cells than when it was handed in; take those submissions out of "
+                        "the gradebook first: make clean-class, or in grader/: nbgrader db assignment remove "
+                        f"{assignment}"
+                    ) from None
+                raise
 
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[Submission]:
         """What was handed in for an assignment.

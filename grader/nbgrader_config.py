@@ -17,8 +17,8 @@ c.CourseDirectory.course_id = "layers-and-blocks"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.source_directory = "../solutions"
 c.CourseDirectory.release_directory = "../exercises"
-# Never handed out: the reference with its secret cases, and what Python and Jupyter leave behind.
-c.CourseDirectory.ignore = ["reference.py", "__pycache__", "*.pyc", ".ipynb_checkpoints"]
+# Never handed out: references and secret cases, and what Python and Jupyter leave behind.
+c.CourseDirectory.ignore = ["*.py", "__pycache__", "*.pyc", ".ipynb_checkpoints"]
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]

@@ -1,14 +1,47 @@
-"""Keep what was released if what was generated says the same."""
+"""What a release needs beside nbgrader: where the book is, and whether anything has changed."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from d2lblocks.checking.exercises import Exercise, read_public
+import yaml
+
+from d2lblocks.checking.exercises import Public, read_public
 from d2lblocks.checking.judge import compare
 from d2lblocks.checking.observations import Observation, Value
+
+
+def address_of_the_book(folder: Path) -> str:
+    """Where students read the book; empty if that is not known.
+
+    Args:
+        folder: below the one whose `_config.yml` says it, as ``html: {baseurl: …}``.
+    """
+    for above in folder.resolve().parents:
+        if (above / "_config.yml").is_file():
+            config = yaml.safe_load((above / "_config.yml").read_text(encoding="utf-8"))
+            address = str((config.get("html") or {}).get("baseurl") or "")
+            return f"{address.rstrip('/')}/book/" if address else ""
+    return ""
+
+
+@contextlib.contextmanager
+def kept_on_error(folder: Path) -> Iterator[None]:
+    """Put a folder back as it was if what happens inside fails: nbgrader empties it before it fails."""
+    if not folder.is_dir():
+        yield
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        copy = shutil.copytree(folder, Path(aside) / folder.name)
+        try:
+            yield
+        except BaseException:
+            shutil.copytree(copy, folder, dirs_exist_ok=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -28,29 +61,43 @@ def keep_if_same(path: Path) -> Iterator[None]:
         path.write_text(old_text, encoding="utf-8")
 
 
-def same(one: dict[str, Exercise], other: dict[str, Exercise]) -> bool:
+def same(one: Public, other: Public) -> bool:
     """Whether two releases say the same, by the judge's rule."""
     return not any(compare(_tree(one), _tree(other)))
 
 
-def _tree(exercises: dict[str, Exercise]) -> Observation:
-    tree: Observation = {}
-    for name, exercise in exercises.items():
+def _tree(public: Public) -> Observation:
+    tree: Observation = {"by hand": dict(public.by_hand)}
+    for name, exercise in public.exercises.items():
         checks: list[Value] = [
-            [check.id, check.title, float(check.points), check.probe, dict(check.hints)] for check in exercise.checks
+            [c.id, c.title, float(c.points), c.probe, dict(c.hints), list(c.on), dict(c.options)]
+            for c in exercise.checks
         ]
         cases: list[Value] = [
-            [case.label, case.build, list(case.inputs), dict(case.state), case.dtype, case.seed]
-            for check in exercise.checks
-            for case in check.cases
+            [
+                case.label,
+                case.build,
+                list(case.inputs),
+                dict(case.state),
+                case.dtype,
+                case.seed,
+                case.group,
+                case.raises,
+            ]
+            for case in exercise.cases
         ]
         tree[name] = {
             "defines": exercise.defines,
+            "book": exercise.book,
+            "imports": list(exercise.imports),
             "checks": checks,
             "cases": cases,
             "expected": {check: list(seen) for check, seen in exercise.expected.items()},
             "known": {
-                known.id: [known.message, known.see, {check: list(seen) for check, seen in known.observed.items()}]
+                known.id: [
+                    *(known.title, known.message, known.see),
+                    {check: list(seen) for check, seen in known.observed.items()},
+                ]
                 for known in exercise.known
             },
         }

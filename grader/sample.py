@@ -8,8 +8,8 @@ that chatters on stderr). The marks follow from what the catalogue says, not fro
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -18,6 +18,11 @@ from grader.authoring import Assignment, Task
 from grader.submissions import fill_in, solution_cells
 
 PREFIX = "sample-"
+_NAMES = """
+    ada alan barbara bela carl chandra donald dorothy edsger emmy evelyn frances george grace hedy hypatia ida
+    irene john karen katherine kurt leslie lotfi margaret marie maryam niklaus noether olga paul radia ramanujan
+    rosa shafi sofia tim ursula vera yuri
+""".split()  # noqa: SIM905 - as a list it would fill a page
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Student:
-    """A made-up student: a name that tells what to expect, and an answer to each exercise."""
+    """A made-up student, and the answers to each exercise of each assignment that he or she hands in."""
 
     name: str
-    answers: dict[str, Answer]
+    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
 
 
 def answers(task: Task, worked: str) -> list[Answer]:
@@ -68,38 +73,58 @@ def answers(task: Task, worked: str) -> list[Answer]:
     ]
 
 
-# Wraps whatever is defined so that each use of it warns.
-_CHATTER = """_silent = {name}.forward
+# Answers in words: until somebody has read them they are worth nothing.
+_WRITTEN = [Answer("written", "The list is not registered, I think.", 0), Answer("blank", None, 0)]
+
+# Makes a function, or the making of a layer, warn at each use.
+_CHATTER = """def _chattering(silent):
+    def chattering(*args, **kwargs):
+        warnings.warn("this is only a warning", stacklevel=1)
+        print("on stderr", file=sys.stderr)
+        return silent(*args, **kwargs)
+
+    return chattering
 
 
-def _chattering(self, *inputs):
-    warnings.warn("this is only a warning", stacklevel=1)
-    print("on stderr", file=sys.stderr)
-    return _silent(self, *inputs)
-
-
-{name}.forward = _chattering
+if isinstance({name}, type):
+    {name}.__init__ = _chattering({name}.__init__)
+else:
+    {name} = _chattering({name})
 """
 
 
-def students(assignment: Assignment, solution: nbformat.NotebookNode) -> Iterator[Student]:
-    """The class: student k gives the k-th answer to each exercise, beginning again when a catalogue is used up.
+def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) -> list[Student]:
+    """The class.
+
+    As many students hand in an assignment as its longest catalogue needs, spread over the class; the k-th of them
+    gives the k-th answer to each exercise, beginning again when a catalogue is used up.
 
     Args:
-        assignment: with its exercises.
-        solution: the notebook of `solutions/`, for the worked answers.
+        assignments: each with the notebook of `solutions/`, for the worked answers.
+
+    Raises:
+        ValueError: a catalogue has more answers than the class has students.
     """
-    cells = solution_cells(solution)
-    known = {name: answers(task, cells[name].source) for name, task in assignment.tasks.items()}
-    for k in range(max(map(len, known.values()))):
-        given = {name: options[k % len(options)] for name, options in known.items()}
-        ids = list(dict.fromkeys(answer.id for answer in given.values()))
-        yield Student(f"{PREFIX}{k:02d}-" + "-".join(ids), given)
+    everybody = [Student(f"{PREFIX}{name}") for name in _NAMES]
+    for number, (assignment, solution) in enumerate(assignments):
+        cells = solution_cells(solution)
+        known = {name: answers(task, cells[name].source) for name, task in assignment.tasks.items()}
+        known |= {name: _WRITTEN for name in cells if name not in assignment.tasks}
+        size = max(map(len, known.values()))
+        if size > len(everybody):
+            raise ValueError(f"{assignment.name} has {size} answers to an exercise, for {len(everybody)} students")
+        # Different students for each assignment, so that few hand in everything; in the last one all who are left.
+        order = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
+        if number == len(assignments) - 1:
+            order += [student for student in everybody if not student.answers and student not in order]
+        for k, student in enumerate(order):
+            student.answers[assignment.name] = {name: given[k % len(given)] for name, given in known.items()}
+    return everybody
 
 
-def hand_in(student: Student, release: nbformat.NotebookNode, path: Path) -> None:
-    """Write a student's notebook into nbgrader's folder of submissions, unless it is there already."""
-    notebook = fill_in(release, {n: a.source for n, a in student.answers.items() if a.source is not None})
+def hand_in(answers: dict[str, Answer], release: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook with these answers into nbgrader's folder of submissions, unless it is there already."""
+    notebook = fill_in(release, {n: a.source for n, a in answers.items() if a.source is not None})
     text = nbformat.writes(notebook)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return

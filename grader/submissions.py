@@ -9,11 +9,11 @@ from nbformat.notebooknode import NotebookNode
 
 
 def solution_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
-    """The cells of a notebook that students fill in with code, by `grade_id`."""
+    """The cells of a notebook that students fill in, with code or with words, by `grade_id`."""
     return {
         cell.metadata.nbgrader.grade_id: cell
         for cell in notebook.cells
-        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution")
+        if cell.metadata.get("nbgrader", {}).get("solution")
     }
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml  # type: ignore[import-untyped]
+import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from nbclient import NotebookClient

@@ -1,8 +1,9 @@
 """Observe, then judge: how an answer is checked.
 
-    cases.py         what an answer is tried on
+    cases.py         what an answer is tried on, and how a module is made of it
     observations.py  what was seen: plain data and tensors, and their form as JSON
-    probes.py        observe: an answer and a case give an observation; nothing here knows right from wrong
+    probes.py        what can be looked at: answer and case give an observation; nothing here knows right from wrong
+    observe.py       run a probe on an answer that may do anything
     judge.py         judge: compare an observation with the reference's, by one rule
     exercises.py     an exercise as data: checks, cases, what the reference gave; read from `public.json`
     report.py        verdicts as a table

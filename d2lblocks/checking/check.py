@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from d2lblocks.checking.exercises import Exercise, read_public
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.exercises import Exercise, Public, read_public
 from d2lblocks.checking.judge import judge, recognise
 from d2lblocks.checking.observations import Observation
-from d2lblocks.checking.probes import observe
-from d2lblocks.checking.report import Report
+from d2lblocks.checking.observe import PATIENCE, describe, observe, was_ended
+from d2lblocks.checking.report import Progress, Report
 
 SECONDS_FOR_A_CASE = 2.0
 SECONDS_FOR_ALL = 6.0
 MOST_PRINTED = 2_000
 
 
-def check(name: str, answer: Any) -> Report:
+_NOT_GIVEN = object()
+
+
+def check(name: Any = "", answer: Any = _NOT_GIVEN) -> Report | Progress:
     """Check an answer on the public cases of an exercise and say what to look at.
 
     Args:
-        name: of the exercise: ``"my_linear"``.
-        answer: the class or function itself, not an object made from it: ``MyLinear``.
+        name: of the exercise: ``"my_linear"``. Without it, every exercise of the assignment is checked.
+        answer: the class or function itself, not an object made from it: ``MyLinear``. Without it, what the notebook
+            defines under the name that the exercise asks for.
 
     Returns:
-        A report that a notebook shows as a table. It never raises because of a wrong answer.
+        A report, or without a name the progress over the assignment, which a notebook shows as a table. It never
+        raises because of a wrong answer.
     """
+    if isinstance(name, str) and not name:
+        return _progress()
     report = _check(name, answer)
     if os.environ.get("NBGRADER_EXECUTION") == "validate":
         # nbgrader's Validate looks at the cell's outputs: something on stderr means "not passed yet", and is shown.
@@ -42,22 +51,40 @@ def check(name: str, answer: Any) -> Report:
     return report
 
 
+def _read() -> Public | str:
+    """The assignment in this folder, or one line that says why there is none."""
+    path = Path("public.json")
+    try:
+        return read_public(path)
+    except FileNotFoundError:
+        return f"{path} is not in {Path.cwd()}; open the notebook in its own folder"
+    except ValueError as error:
+        return f"{error}; take a fresh copy of the assignment's folder"
+
+
+def _in_the_notebook(exercise: Exercise) -> Any:
+    return vars(sys.modules["__main__"]).get(exercise.defines, _NOT_GIVEN)
+
+
 def _check(name: object, answer: Any) -> Report:
     if not isinstance(name, str):
         return Report(
             "check", problem='the name comes first, in quotes, then the class: check("my_linear", MyLinear)'
         )
-    path = Path("public.json")
-    try:
-        exercises = read_public(path)
-    except FileNotFoundError:
-        return Report(name, problem=f"{path} is not in {Path.cwd()}; open the notebook in its own folder")
-    except ValueError as error:
-        return Report(name, problem=f"{error}; take a fresh copy of the assignment's folder")
+    public = _read()
+    if isinstance(public, str):
+        return Report(name, problem=public)
+    exercises = public.exercises
+    if name in public.by_hand:
+        return Report(name, problem="this answer is read and marked by a person; there is nothing to check")
     if name not in exercises:
         near = difflib.get_close_matches(name, exercises, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(exercises)}"
         return Report(name, problem=f"no exercise of this name; {meant}")
+    if answer is _NOT_GIVEN:
+        answer = _in_the_notebook(exercises[name])
+    if answer is _NOT_GIVEN:
+        return Report(name, problem=f"{exercises[name].defines} is not defined yet; run its cell first")
     others = {exercise.defines for exercise in exercises.values() if exercise.name != name}
     given = getattr(answer, "__name__", None)
     if given in others:
@@ -65,38 +92,84 @@ def _check(name: object, answer: Any) -> Report:
     return examine(exercises[name], answer)
 
 
+def _progress() -> Report | Progress:
+    public = _read()
+    if isinstance(public, str):
+        return Report("check", problem=public)
+    reports = []
+    for exercise in public.exercises.values():
+        answer = _in_the_notebook(exercise)
+        if answer is _NOT_GIVEN:
+            reports.append(Report(exercise.name, problem="○ its cell has not been run", worth=exercise.points))
+        else:
+            reports.append(examine(exercise, answer))
+    return Progress(reports, public.by_hand)
+
+
+def problem_with(exercise: Exercise, described: Observation) -> str:
+    """What makes an answer impossible to check, in one line; empty if nothing does.
+
+    Args:
+        exercise: which.
+        described: the answer, as `observe.describe` gives it.
+    """
+    if described.get("is a module"):
+        return f"give the class itself, check({exercise.name!r}, {exercise.defines}), not an object made from it"
+    if not described.get("can be called"):
+        return f"this is a {described.get('type')}; give {exercise.defines}, the name that your cell defines"
+    return ""
+
+
 def examine(exercise: Exercise, answer: Any, remark: str = "") -> Report:
     """Observe an answer on all cases of an exercise, and judge."""
-    if isinstance(answer, nn.Module):
-        problem = f"give the class itself, check({exercise.name!r}, {exercise.defines}), not an object made from it"
-        return Report(exercise.name, problem=problem, remark=remark)
-    if not callable(answer):
-        problem = f"this is a {type(answer).__name__}; give {exercise.defines}, the name that your cell defines"
-        return Report(exercise.name, problem=problem, remark=remark)
-    observed, printed = observe_all(exercise, answer)
+    for name in exercise.imports:
+        importlib.import_module(name)
+    problem = problem_with(exercise, describe(answer))
+    if problem:
+        return Report(exercise.name, problem=problem, worth=exercise.points, remark=remark)
+    return conclude(exercise, *observe_all(exercise, partial(observe, answer)), remark=remark)
+
+
+def conclude(
+    exercise: Exercise, observed: Mapping[str, Sequence[Observation]], printed: str, remark: str = ""
+) -> Report:
+    """Judge what was observed, and report."""
     verdicts = judge(exercise, observed)
     known = recognise(exercise, observed, verdicts)
     if len(printed) > MOST_PRINTED:
         printed = printed[:MOST_PRINTED] + f"\n… and {len(printed) - MOST_PRINTED} characters more"
-    return Report(exercise.name, verdicts, known, printed, remark=remark)
+    return Report(exercise.name, verdicts, known, printed, remark=remark, book=exercise.book)
+
+
+Look = Callable[[str, Case, float, Mapping[str, Any]], tuple[Observation, str]]
 
 
 def observe_all(
-    exercise: Exercise, answer: Any, seconds: float = SECONDS_FOR_ALL
+    exercise: Exercise, look: Look, seconds: float = SECONDS_FOR_ALL
 ) -> tuple[dict[str, list[Observation]], str]:
-    """What an answer gives in each case of each check, as far as the time goes, and what it printed."""
+    """What an answer gives in each case of each check, as far as the time goes, and what it printed.
+
+    A check ends at the first case in which the answer had to be stopped.
+
+    Args:
+        exercise: with its cases.
+        look: runs a probe on the answer: here, with `observe`, or wherever the answer lives.
+        seconds: how long it may work in all; it may wait `PATIENCE` times as long.
+    """
     observed: dict[str, list[Observation]] = {}
     printed: list[str] = []
-    deadline = time.monotonic() + seconds
+    worked, waited = time.process_time(), time.monotonic()
     for item in exercise.checks:
         observed[item.id] = []
         for case in item.cases:
-            left = deadline - time.monotonic()
+            left = seconds - max(time.process_time() - worked, (time.monotonic() - waited) / PATIENCE)
             if left <= 0:
                 return observed, "".join(printed)
-            observation, text = observe(answer, item.probe, case, min(SECONDS_FOR_A_CASE, left))
+            observation, text = look(item.probe, case, min(SECONDS_FOR_A_CASE, left), item.options)
             observed[item.id].append(observation)
             # The same case is called by several probes; hearing the same thing once is enough.
             if text not in printed:
                 printed.append(text)
+            if was_ended(observation):
+                break
     return observed, "".join(printed)

@@ -7,7 +7,8 @@ neither a reference nor a secret case.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ class Check:
         probe: how it is observed, a name in `probes.PROBES`.
         hints: pattern (`fnmatch`) of ``"what was observed: kind of difference"`` to a sentence that helps. The
             kinds are those of `judge.Difference`.
-        cases: what it is tried on.
+        on: the groups of cases that it is tried on.
+        options: of the probe.
+        cases: those of the groups.
     """
 
     id: str
@@ -34,7 +37,13 @@ class Check:
     points: float
     probe: str
     hints: dict[str, str] = field(default_factory=dict)
+    on: tuple[str, ...] = ("main",)
+    options: dict[str, Any] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
+
+    def tried_on(self, cases: Iterable[Case]) -> Check:
+        """This check with those of the cases that it is for."""
+        return replace(self, cases=tuple(case for case in cases if case.group in self.on))
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,14 @@ class Known:
 
     Attributes:
         id: its name in the catalogue.
+        title: what it is called on the book's page of common mistakes.
         message: what to tell the student, two sentences.
         see: the section of the book, ``"custom_layers.html#custom-layers-weight-data"``.
         observed: for each check that it fails (by id), what it gave in each public case.
     """
 
     id: str
+    title: str
     message: str
     see: str
     observed: dict[str, tuple[Observation, ...]]
@@ -61,16 +72,22 @@ class Exercise:
     Attributes:
         name: such as ``"my_linear"``.
         defines: the name that the answer defines: ``"MyLinear"``.
+        cases: all of them, in their order.
         checks: with their cases.
         expected: for each check (by id), what the reference gave in each case.
         known: the mistakes that can be named.
+        book: the address of the website, ``"https://example.org/course/"``; empty if it has none.
+        imports: modules that are imported before the clock starts, because answers need them and they take long.
     """
 
     name: str
     defines: str
+    cases: tuple[Case, ...]
     checks: tuple[Check, ...]
     expected: dict[str, tuple[Observation, ...]]
     known: tuple[Known, ...] = ()
+    book: str = ""
+    imports: tuple[str, ...] = ()
 
     @property
     def points(self) -> float:
@@ -81,6 +98,9 @@ class Exercise:
         """This exercise as JSON, without the catalogue's sources."""
         return {
             "defines": self.defines,
+            "book": self.book,
+            "imports": list(self.imports),
+            "cases": [case.form for case in self.cases],
             "checks": [
                 {
                     "id": check.id,
@@ -88,7 +108,8 @@ class Exercise:
                     "points": check.points,
                     "probe": check.probe,
                     "hints": check.hints,
-                    "cases": [case.to_json() for case in check.cases],
+                    "on": list(check.on),
+                    "options": check.options,
                     "expected": [encode(seen) for seen in self.expected[check.id]],
                 }
                 for check in self.checks
@@ -96,6 +117,7 @@ class Exercise:
             "known": [
                 {
                     "id": known.id,
+                    "title": known.title,
                     "message": known.message,
                     "see": known.see,
                     "observed": {check: [encode(o) for o in seen] for check, seen in known.observed.items()},
@@ -107,14 +129,18 @@ class Exercise:
     @classmethod
     def from_json(cls, name: str, form: dict[str, Any]) -> Exercise:
         """The exercise that `to_json` wrote."""
+        cases = tuple(Case.from_json(case) for case in form["cases"])
         return cls(
             name=name,
             defines=form["defines"],
+            book=form["book"],
+            imports=tuple(form["imports"]),
+            cases=cases,
             checks=tuple(
                 Check(
-                    **{key: check[key] for key in ("id", "title", "points", "probe", "hints")},
-                    cases=tuple(Case.from_json(case) for case in check["cases"]),
-                )
+                    **{key: check[key] for key in ("id", "title", "points", "probe", "hints", "options")},
+                    on=tuple(check["on"]),
+                ).tried_on(cases)
                 for check in form["checks"]
             ),
             expected={
@@ -123,6 +149,7 @@ class Exercise:
             known=tuple(
                 Known(
                     known["id"],
+                    known["title"],
                     known["message"],
                     known["see"],
                     {check: tuple(map(decode_observation, seen)) for check, seen in known["observed"].items()},
@@ -132,21 +159,35 @@ class Exercise:
         )
 
 
-def read_public(path: Path) -> dict[str, Exercise]:
-    """The exercises of an assignment by name, from its `public.json`.
+@dataclass(frozen=True)
+class Public:
+    """What `public.json` says about an assignment.
+
+    Attributes:
+        exercises: those that a program checks, by name.
+        by_hand: those that are marked by hand, with their points.
+    """
+
+    exercises: dict[str, Exercise]
+    by_hand: dict[str, float]
+
+
+def read_public(path: Path) -> Public:
+    """What a `public.json` says.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
     try:
-        forms = json.loads(path.read_text(encoding="utf-8"))["exercises"]
-        return {name: Exercise.from_json(name, form) for name, form in forms.items()}
-    except (KeyError, TypeError) as error:
+        form = json.loads(path.read_text(encoding="utf-8"))
+        exercises = {name: Exercise.from_json(name, content) for name, content in form["exercises"].items()}
+        return Public(exercises, dict(form["by_hand"]))
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
-def write_public(exercises: dict[str, Exercise]) -> str:
+def write_public(public: Public) -> str:
     """The text of `public.json`; `read_public` reads it."""
-    form = {"exercises": {name: exercise.to_json() for name, exercise in exercises.items()}}
-    return json.dumps(form, indent=1, sort_keys=True) + "\n"
+    exercises = {name: exercise.to_json() for name, exercise in public.exercises.items()}
+    return json.dumps({"exercises": exercises, "by_hand": public.by_hand}, indent=1) + "\n"

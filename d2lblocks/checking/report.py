@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 from d2lblocks.checking.exercises import Known
 from d2lblocks.checking.judge import Verdict
 from d2lblocks.tables import Table, with_code
 
+MISTAKES_PAGE = "guides/mistakes.html"
 _WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
 _SIGNS = {"pass": "✓", "fail": "✗", "error": "✗", "timeout": "⧖", "unanswered": "○"}
+
+
+def anchor(exercise: str, mistake: str) -> str:
+    """The anchor of a mistake on the book's page of common mistakes."""
+    return f"mistake-{exercise}-{mistake}".replace("_", "-")
 
 
 def _plain(points: float) -> str:
@@ -37,9 +43,12 @@ class Report:
         known: the mistake, if it is a known one.
         printed: what the answer printed while it was checked.
         problem: why nothing could be checked; then there are no verdicts.
+        worth: the points of the exercise, where there are no verdicts to add up.
         remark: a line for the foot, such as the seed of the secret cases.
         as_number: whether the plain-text form in a notebook is the number of points; nbgrader reads that as partial
             credit. The HTML form stays the table.
+        book: the address of the website's chapters; empty if it has none.
+        graded: whether this will be read in a page of feedback, where a link to a file beside leads nowhere.
     """
 
     name: str
@@ -47,8 +56,11 @@ class Report:
     known: Known | None = None
     printed: str = ""
     problem: str = ""
+    worth: float = 0.0
     remark: str = ""
     as_number: bool = False
+    book: str = ""
+    graded: bool = False
 
     @property
     def points(self) -> float:
@@ -58,7 +70,7 @@ class Report:
     @property
     def most_points(self) -> float:
         """Points that there are."""
-        return sum(verdict.check.points for verdict in self.verdicts)
+        return sum(verdict.check.points for verdict in self.verdicts) or self.worth
 
     @property
     def passed(self) -> bool:
@@ -66,13 +78,45 @@ class Report:
         return not self.problem and all(verdict.status == "pass" for verdict in self.verdicts)
 
     @property
+    def unanswered(self) -> bool:
+        """Whether the answer is still the stub, as far as one can see: it says so, and earns nothing."""
+        return self.points == 0 and any(verdict.status == "unanswered" for verdict in self.verdicts)
+
+    @property
+    def state(self) -> str:
+        """The result in a few words."""
+        if self.problem:
+            return self.problem
+        if self.unanswered:
+            return "○ not answered yet"
+        missed = sum(verdict.status != "pass" for verdict in self.verdicts)
+        return f"✗ {missed} of {len(self.verdicts)} checks fail" if missed else "✓ complete"
+
+    @property
     def headline(self) -> str:
         """The result in one line."""
         if self.problem:
             return f"{self.name}: {self.problem}"
-        if all(verdict.status == "unanswered" for verdict in self.verdicts):
+        if self.unanswered:
             return f"{self.name}: not answered yet, `raise NotImplementedError` is still in it"
         return f"{self.name}: {_plain(self.points)} of {_plain(self.most_points)} points"
+
+    def page_of_the_mistake(self, known: Known) -> str:
+        """Where the book's page of common mistakes has this one."""
+        return f"{MISTAKES_PAGE}#{anchor(self.name, known.id)}"
+
+    def _link(self, place: str, words: str = "") -> str:
+        """A link to a place such as ``"custom_layers.html#custom-layers-hooks"``; its words are of use without it."""
+        page, _, label = place.partition(".html#")
+        chapter = page.rpartition("/")[2].replace("_", " ")
+        section = label.replace("-", " ").removeprefix(f"{chapter} ")
+        words = with_code(words or f"{chapter.capitalize()}: {section}")
+        if self.book:
+            return f'<a href="{escape(self.book + place)}">{words}</a>'
+        if self.graded:
+            return words
+        ending = ".md" if "/" in page else ".ipynb"  # the guides are Markdown
+        return f'<a href="../../book/{page}{ending}#{label}">{words}</a>'
 
     def _table(self) -> Table:
         headings = ["check", "result", "points"]
@@ -88,7 +132,9 @@ class Report:
     def __repr__(self) -> str:
         parts = [self.headline]
         if self.known:
-            parts.append(f"{textwrap.fill(self.known.message, _WIDTH)}\nRead in the book: {self.known.see}")
+            parts.append(
+                f"{textwrap.fill(self.known.message, _WIDTH)}\nRead in the book: {self.book}{self.known.see}"
+            )
         if self.verdicts:
             parts.append("\n".join(line for verdict in self.verdicts for line in _lines(verdict)))
         if self.printed:
@@ -102,7 +148,9 @@ class Report:
         parts = [f"<strong>{with_code(self.headline)}</strong>"]
         if self.known:
             message = with_code(self.known.message)
-            parts.append(f'<p style="margin:.5em 0">{message}<br>Read in the book: {escape(self.known.see)}</p>')
+            entry = self._link(self.page_of_the_mistake(self.known), f"Common mistakes: {self.known.title}")
+            places = f"{self._link(self.known.see)} · {entry}"
+            parts.append(f'<p style="margin:.5em 0">{message}<br>Read in the book: {places}</p>')
         if self.verdicts:
             parts.append(self._table()._repr_html_())
         if self.printed:
@@ -114,3 +162,60 @@ class Report:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         text = repr(float(self.points)) if self.as_number else repr(self)
         return {"text/plain": text, "text/html": self._repr_html_()}
+
+
+_BAR = 24  # characters
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a student is in an assignment: a table and a bar.
+
+    Attributes:
+        reports: one for each exercise, in the order of the notebook.
+        by_hand: exercises that are marked by hand, with their points.
+    """
+
+    reports: Sequence[Report]
+    by_hand: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def points(self) -> float:
+        """Points earned in all exercises that a program checks."""
+        return sum(report.points for report in self.reports)
+
+    @property
+    def most_points(self) -> float:
+        """Points that these exercises have."""
+        return sum(report.most_points for report in self.reports)
+
+    @property
+    def headline(self) -> str:
+        """The result in one line."""
+        done = sum(report.passed for report in self.reports)
+        points = f"{_plain(self.points)} of {_plain(self.most_points)} points"
+        return f"{points}; {done} of {len(self.reports)} exercises are complete"
+
+    def _table(self) -> Table:
+        rows = [
+            [report.name, report.state, f"{_plain(report.points)} / {_plain(report.most_points)}"]
+            for report in self.reports
+        ]
+        rows += [[name, "is marked by hand", f"– / {_plain(points)}"] for name, points in self.by_hand.items()]
+        return Table(["exercise", "state", "points"], rows)
+
+    @property
+    def _share(self) -> float:
+        return self.points / self.most_points if self.most_points else 0.0
+
+    def __repr__(self) -> str:
+        full = round(self._share * _BAR)
+        return f"{'█' * full}{'░' * (_BAR - full)}  {self.headline}\n\n{self._table()!r}"
+
+    def _repr_html_(self) -> str:
+        shape = "border-radius:4px;height:.8em"
+        bar = (
+            f'<div style="background:rgba(128,128,128,.25);max-width:30em;margin:.4em 0;{shape}">'
+            f'<div style="background:#2e9e5b;width:{self._share:.1%};{shape}"></div></div>'
+        )
+        return f"<div><strong>{escape(self.headline)}</strong>{bar}{self._table()._repr_html_()}</div>"

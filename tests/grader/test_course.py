@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbgrader.validator import Validator
 
+from d2lblocks.tables import with_code
 from grader import sample
 from grader.__main__ import main
 from grader.authoring import load
@@ -15,43 +16,65 @@ from grader.submissions import fill_in, solution_cells
 NAME = "custom_layers"
 
 
-def read(folder):
-    return nbformat.read(folder / NAME / f"{NAME}.ipynb", as_version=4)
+def read(folder, assignment=NAME):
+    return nbformat.read(folder / assignment / f"{assignment}.ipynb", as_version=4)
 
 
-def _place(course, student):
-    path = course.submitted / student / NAME / f"{NAME}.ipynb"
-    path.parent.mkdir(parents=True)
+def _place(course, student, assignment=NAME):
+    path = course.submitted / student / assignment / f"{assignment}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-@pytest.fixture(scope="module")
-def class_of(course):
-    """The sample class, and some who do what the generated answers do not."""
-    solution = read(course.solutions)
-    students = list(sample.students(load(course.solutions / NAME), solution))
-    right = {name: cell.source for name, cell in solution_cells(solution).items()}
-    endless = {**right, "centered_layer": "while True:\n    pass"}
-    odd = {
-        "top-level-loop": (endless, {"centered_layer": 0, "my_linear": 8}),
-        "nothing-but-stubs": ({}, {"centered_layer": 0, "my_linear": 0}),
+def is_test(cell):
+    own = cell.metadata.get("nbgrader", {})
+    return bool(own.get("grade") and not own.get("solution"))
+
+
+def right_answers(course, assignment=NAME):
+    return {name: cell.source for name, cell in solution_cells(read(course.solutions, assignment)).items()}
+
+
+def points(course, assignment=NAME):
+    return {
+        name: sum(check.points for check in task.checks)
+        for name, task in load(course.solutions / assignment).tasks.items()
     }
-    for student in students:
-        sample.hand_in(student, read(course.exercises), course.submitted / student.name / NAME / f"{NAME}.ipynb")
-    for name, (answers, _) in odd.items():
-        nbformat.write(fill_in(read(course.exercises), answers), _place(course, name))
-    forged = fill_in(read(course.exercises), {})
+
+
+@pytest.fixture(scope="module")
+def sample_class(course):
+    return sample.students(
+        [(load(course.solutions / name), read(course.solutions, name)) for name in course.assignments()]
+    )
+
+
+@pytest.fixture(scope="module")
+def class_of(course, sample_class):
+    """The sample class, and some who do what the generated answers do not: marks by student, assignment, exercise."""
+    expected = {}
+    for student in sample_class:
+        for assignment, answers in student.answers.items():
+            sample.hand_in(answers, read(course.exercises, assignment), _place(course, student.name, assignment))
+            for exercise, answer in answers.items():
+                expected[student.name, assignment, exercise] = answer.points
+    release, right, most = read(course.exercises), right_answers(course), points(course)
+    forged = fill_in(release, {})
     for cell in forged.cells:
-        if cell.metadata.get("nbgrader", {}).get("grade"):
+        if is_test(cell):
             cell.source = "4.0"
-    nbformat.write(forged, _place(course, "edited-tests"))
-    no_tests = fill_in(read(course.exercises), right)
-    no_tests.cells = [c for c in no_tests.cells if not c.metadata.get("nbgrader", {}).get("grade")]
-    nbformat.write(no_tests, _place(course, "deleted-tests"))
-    expected = {s.name: {name: a.points for name, a in s.answers.items()} for s in students}
-    expected |= {name: marks for name, (_, marks) in odd.items()}
-    expected["deleted-tests"] = {"centered_layer": 4, "my_linear": 8}
-    expected["edited-tests"] = {"centered_layer": 0, "my_linear": 0}
+    no_tests = fill_in(release, right)
+    no_tests.cells = [cell for cell in no_tests.cells if not is_test(cell)]
+    endless = fill_in(release, {**right, "centered_layer": "while True:\n    pass"})
+    odd = {
+        "top-level-loop": (endless, {"centered_layer": 0}),
+        "nothing-but-stubs": (release, dict.fromkeys(most, 0)),
+        "edited-tests": (forged, dict.fromkeys(most, 0)),
+        "deleted-tests": (no_tests, {}),
+    }
+    for student, (notebook, lost) in odd.items():
+        nbformat.write(notebook, _place(course, student))
+        expected |= {(student, NAME, exercise): lost.get(exercise, full) for exercise, full in most.items()}
     return expected
 
 
@@ -67,55 +90,109 @@ def main_for(course, command, *arguments):
         return main()
 
 
-def test_the_sample_class_has_every_answer_of_the_catalogue(course, class_of):
-    given = " ".join(class_of)
-    for task in load(course.solutions / NAME).tasks.values():
-        for name in ("right", "noisy", "stub", "syntax_error", "endless_loop", *task.alternatives):
-            assert name in given
-        assert all(mistake.id in given for mistake in task.mistakes)
+def test_the_sample_class_is_forty_students_who_give_every_answer_of_the_catalogues(course, sample_class):
+    assert len(sample_class) == 40
+    for assignment in course.assignments():
+        for task in load(course.solutions / assignment).tasks.values():
+            given = {s.answers[assignment][task.name].id for s in sample_class if assignment in s.answers}
+            assert given == {
+                *("right", "noisy", "stub", "syntax_error", "endless_loop"),
+                *(*task.alternatives, *(mistake.id for mistake in task.mistakes)),
+            }
 
 
 # nbgrader puts a deleted cell back without the id that nbformat would like it to have.
 @pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
 def test_everybody_gets_the_marks_that_they_should(course, graded):
-    marks = {}
-    for mark in course.marks():
-        marks.setdefault(mark.student, {})[mark.exercise] = mark.score
-        assert not mark.by_hand
-    assert marks == graded
+    marks = {(mark.student, mark.assignment, mark.exercise): mark for mark in course.marks()}
+    assert {key: mark.score for key, mark in marks.items()} == graded
+    by_hand = {key for key, mark in marks.items() if mark.by_hand}
+    assert by_hand
+    assert {exercise for _, _, exercise in by_hand} == {"list_of_modules"}
+
+
+def test_every_mistake_is_told_its_message_in_the_graded_notebook(course, graded, sample_class):
+    told = 0
+    for student in sample_class:
+        for assignment, answers in student.answers.items():
+            tasks = load(course.solutions / assignment).tasks
+            graded_cells = read(course.autograded / student.name, assignment).cells
+            cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in graded_cells}
+            for exercise, answer in answers.items():
+                for mistake in tasks[exercise].mistakes if exercise in tasks else ():
+                    shown = "".join(o.get("data", {}).get("text/html", "") for o in cells[f"test_{exercise}"].outputs)
+                    assert (with_code(mistake.message) in shown) == (mistake.id == answer.id), (student, exercise)
+                    told += mistake.id == answer.id
+    assert told >= 6 * 18
 
 
 def test_the_seed_of_the_secret_cases_is_on_the_graded_notebook(course, graded):
     (output,) = next(
-        cell for cell in read(course.autograded / "sample-00-right").cells if cell.source.endswith("MyLinear)")
+        cell for cell in read(course.autograded / "deleted-tests").cells if cell.source.endswith("MyLinear)")
     ).outputs
     assert output.data["text/plain"] == "8.0"
     assert "Graded with secret cases of seed 5." in output.data["text/html"]
     assert "8 of 8 points" in output.data["text/html"]
 
 
-def test_feedback_shows_the_table_and_no_secret_number(course, graded):
+def test_feedback_shows_the_table_and_no_secret_number(course, graded, sample_class):
     assert main_for(course, "feedback") == 0
-    pages = {p.parent.parent.name: p.read_text("utf-8") for p in course.feedback_directory.glob(f"*/{NAME}/*.html")}
-    assert pages.keys() == graded.keys()
-    (wrong,) = (page for name, page in pages.items() if "weight_data" in name)
-    assert "6 of 8 points" in wrong
-    assert "never receive a gradient" in wrong
-
-
-def test_export_has_a_row_for_each_student(course, graded, tmp_path):
-    assert main_for(course, "export", "--to", str(tmp_path / "marks.csv")) == 0
-    rows = {row["student_id"]: row for row in csv.DictReader((tmp_path / "marks.csv").open())}
-    assert {name: float(row["score"]) for name, row in rows.items()} == {
-        name: sum(marks.values()) for name, marks in graded.items()
+    pages = {
+        (path.parent.parent.name, path.parent.name): path.read_text("utf-8")
+        for path in course.feedback_directory.glob("*/*/*.html")
     }
+    assert pages.keys() == {key[:2] for key in graded}
+    wrong = who_gave(sample_class, NAME, "my_linear", "weight_data")
+    assert "6 of 8 points" in pages[wrong, NAME]
+    assert "never receive a gradient" in pages[wrong, NAME]
 
 
-def test_the_class_report_names_everybody(course, graded, capsys):
+def who_gave(sample_class, assignment, exercise, answer):
+    return next(
+        student.name
+        for student in sample_class
+        if assignment in student.answers and student.answers[assignment][exercise].id == answer
+    )
+
+
+def test_export_has_a_row_for_each_submission(course, graded, tmp_path):
+    assert main_for(course, "export", "--to", str(tmp_path / "marks.csv")) == 0
+    rows = {
+        (row["student_id"], row["assignment"]): float(row["score"])
+        for row in csv.DictReader((tmp_path / "marks.csv").open())
+        if row["timestamp"] or float(row["score"])
+    }
+    for student, assignment in {key[:2] for key in graded}:
+        total = sum(mark for key, mark in graded.items() if key[:2] == (student, assignment))
+        assert rows.get((student, assignment), 0.0) == total
+
+
+def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catalogue(course, graded, capsys):
     assert main_for(course, "status") == 0
     report = capsys.readouterr().out
-    assert all(name in report for name in graded)
-    assert "12 / 12" in report
+    assert all(student in report for student, _, _ in graded)
+    assert f"{sum(points(course).values()):g} / {sum(points(course).values()):g}" in report
+    assert "sample class: all" in report
+
+
+def test_a_mark_of_the_sample_class_that_is_not_the_known_one_is_said(course, graded, sample_class, capsys):
+    student = next(s.name for s in sample_class if NAME in s.answers)
+
+    def enter(score):
+        with course.gradebook() as gradebook:
+            grade = gradebook.find_grade("test_my_linear", NAME, NAME, student)
+            before, grade.manual_score = grade.manual_score, score
+            gradebook.db.commit()
+            return before
+
+    before = enter(1.25)
+    try:
+        assert main_for(course, "status") == 1
+        printed = capsys.readouterr()
+        assert f"{student}, my_linear: 1.25 points" in printed.out
+        assert "are not those of the catalogue" in printed.err
+    finally:
+        enter(before)
 
 
 def test_what_is_graded_is_not_graded_again_unless_it_is_handed_in_again(course, graded):
@@ -125,29 +202,39 @@ def test_what_is_graded_is_not_graded_again_unless_it_is_handed_in_again(course,
     assert [s.student for s in course.submissions(NAME) if s.due] == ["nothing-but-stubs"]
 
 
+def test_an_answer_in_words_is_marked_by_hand_and_counts(course, graded, sample_class):
+    assignment, exercise = "layers_and_blocks", "list_of_modules"
+    student = who_gave(sample_class, assignment, exercise, "written")
+    with course.gradebook() as gradebook:
+        before = gradebook.find_submission(assignment, student).score
+        grade = gradebook.find_grade(exercise, assignment, assignment, student)
+        grade.manual_score, grade.needs_manual_grade = 3, False
+        gradebook.db.commit()
+        assert gradebook.find_submission(assignment, student).score == before + 3
+
+
 def test_the_sample_class_can_be_taken_out_and_others_stay(course, graded):
     assert main_for(course, "sample", "--remove") == 0
     left = {mark.student for mark in course.marks()}
-    assert left == {name for name in graded if not name.startswith(sample.PREFIX)}
+    assert left == {student for student, _, _ in graded if not student.startswith(sample.PREFIX)}
     assert {path.name for path in course.submitted.iterdir()} == left
 
 
-def validate(notebook, folder):
-    path = folder / f"{NAME}.ipynb"
+def validate(notebook, folder, assignment):
+    path = folder / f"{assignment}.ipynb"
     nbformat.write(notebook, path)
     return Validator().validate(str(path))
 
 
-def test_validate_says_what_is_unanswered_and_passes_a_right_answer(course, tmp_path):
-    (tmp_path / "public.json").write_bytes((course.exercises / NAME / "public.json").read_bytes())
-    release = read(course.exercises)
-    failed = validate(release, tmp_path)["failed"]
-    assert [
-        f"{name}: not answered yet" in f["raw_error"]
-        for name, f in zip(("centered_layer", "my_linear"), failed, strict=True)
-    ] == [True, True]
-    right = {name: cell.source for name, cell in solution_cells(read(course.solutions)).items()}
-    assert validate(fill_in(release, right), tmp_path) == {}
+@pytest.mark.parametrize("assignment", ["layers_and_blocks", "custom_layers", "control_flow", "performance"])
+def test_validate_says_what_is_unanswered_and_passes_a_right_answer(course, tmp_path, assignment):
+    (tmp_path / "public.json").write_bytes((course.exercises / assignment / "public.json").read_bytes())
+    release = read(course.exercises, assignment)
+    failed = validate(release, tmp_path, assignment)["failed"]
+    names = points(course, assignment)
+    for name, failure in zip(names, failed, strict=True):
+        assert f"{name}: not answered yet" in failure["raw_error"]
+    assert validate(fill_in(release, right_answers(course, assignment)), tmp_path, assignment) == {}
 
 
 @pytest.mark.parametrize(
@@ -168,11 +255,11 @@ def test_a_folder_that_is_no_course_is_said_to_be_none(tmp_path):
 
 
 def test_a_damaged_submission_is_said_and_the_others_are_graded(course, capsys):
-    right = {name: cell.source for name, cell in solution_cells(read(course.solutions)).items()}
-    for student, text in (("a-damaged", "{"), ("b-right", nbformat.writes(fill_in(read(course.exercises), right)))):
+    right = nbformat.writes(fill_in(read(course.exercises), right_answers(course)))
+    for student, text in (("a-damaged", "{"), ("b-right", right)):
         _place(course, student).write_text(text, encoding="utf-8")
     assert main_for(course, "autograde", "--students", "a-damaged", "b-right") == 1
     printed = capsys.readouterr()
     assert "a-damaged  FAILED" in printed.out
     assert "Traceback" not in printed.out + printed.err
-    assert sum(mark.score for mark in course.marks() if mark.student == "b-right") == 12
+    assert sum(m.score for m in course.marks() if m.student == "b-right") == sum(points(course).values())

@@ -1,5 +1,8 @@
 """`check`, as a student meets it: in the folder of a released assignment."""
 
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +50,7 @@ def test_a_known_mistake_is_named_with_a_place_to_read():
     assert report.points == 1
     for text in (repr(report), report._repr_html_()):
         assert "subtracts a mean for each column" in text
-        assert "custom_layers.html#" in text
+        assert "custom_layers." in text
         assert "the mean is tensor(" in text
 
 
@@ -65,7 +68,7 @@ def test_an_unknown_mistake_gets_the_observation_and_no_guess():
     ("name", "answer", "line"),
     [
         ("centred_layer", Right, "did you mean 'centered_layer'?"),
-        ("x", Right, "there are centered_layer, my_linear"),
+        ("x", Right, "there are centered_layer, my_linear, tensor_reduction"),
         ("centered_layer", Right(), "give the class itself, check('centered_layer', CenteredLayer)"),
         ("centered_layer", 3, "this is a int; give CenteredLayer"),
         (Right, "centered_layer", "the name comes first, in quotes, then the class"),
@@ -196,3 +199,58 @@ def test_what_an_answer_prints_is_shown_up_to_a_point():
     assert report.passed
     assert len(repr(report)) < 4_000
     assert "characters more" in repr(report)
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """The names that a notebook defines."""
+
+    class Main:
+        pass
+
+    monkeypatch.setitem(sys.modules, "__main__", Main)
+    return Main
+
+
+def test_without_an_answer_it_takes_what_the_notebook_defines(notebook):
+    assert "CenteredLayer is not defined yet; run its cell first" in repr(check("centered_layer"))
+    notebook.CenteredLayer = Right
+    assert check("centered_layer").passed
+
+
+def test_without_a_name_it_shows_the_progress_over_the_assignment(notebook):
+    notebook.CenteredLayer = BatchMean
+    notebook.MyLinear = Unanswered
+    progress = check()
+    states = {report.name: report.state for report in progress.reports}
+    assert states["centered_layer"] == "✗ 2 of 3 checks fail"
+    assert states["tensor_reduction"] == "○ its cell has not been run"
+    assert progress.points == 1
+    assert progress.most_points == 36
+    text = repr(progress)
+    assert "1 of 36 points; 0 of 5 exercises are complete" in text
+    assert text.count("█") == 1
+    assert "<table" in progress._repr_html_()
+    assert "width:2.8%" in progress._repr_html_()
+
+
+def test_an_answer_in_words_is_listed_and_not_checked(monkeypatch, notebook):
+    monkeypatch.chdir(ROOT / "exercises" / "layers_and_blocks")
+    assert "is marked by hand" in repr(check())
+    assert "marked by a person" in repr(check("list_of_modules", "my answer"))
+
+
+def test_the_progress_of_another_folder_says_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert f"public.json is not in {tmp_path}" in repr(check())
+
+
+def test_links_lead_to_the_book_where_it_is():
+    report = check("centered_layer", BatchMean)
+    html = report._repr_html_()
+    assert 'href="../../book/custom_layers.ipynb#custom-layers-without-parameters"' in html
+    assert 'href="../../book/guides/mistakes.md#mistake-centered-layer-batch-mean"' in html
+    online = replace(report, book="https://example.org/book/")._repr_html_()
+    assert 'href="https://example.org/book/custom_layers.html#custom-layers-without-parameters"' in online
+    assert 'href="https://example.org/book/guides/mistakes.html#mistake-centered-layer-batch-mean"' in online
+    assert "href" not in replace(report, graded=True)._repr_html_()

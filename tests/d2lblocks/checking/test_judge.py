@@ -1,6 +1,7 @@
 """The judge: one rule, and words that help."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_words_say_what_was_observed_and_what_was_expected():
     (values,) = compare({"output": T([[1.0, 2.0]])}, {"output": T([[1.0, 5.0]])})
     assert str(values) == "The output is 2 at [0, 1] (1 of 2 entries differ); the reference's is 5."
     (close,) = compare({"output": T(1.00001, dtype=torch.float64)}, {"output": T(1.0, dtype=torch.float64)})
-    assert str(close) == "The output is 1.00001 (1 of 1 entries differ); the reference's is 1."
+    assert str(close) == "The output is 1.00001; the reference's is 1."
     (missing,) = compare({}, {"parameter `bias`": [3]})
     assert str(missing) == "There is no parameter `bias`; the reference has one: (3,)."
 
@@ -69,12 +70,13 @@ def test_words_say_what_was_observed_and_what_was_expected():
 def exercise():
     cases = (Case("small", "answer()"), Case("large", "answer()"))
     checks = (
-        Check("a", "A", 2, "values", {"output: values": "Look again."}, cases),
-        Check("b", "B", 1, "values", {}, cases),
+        Check("a", "A", 2, "values", {"output: values": "Look again."}, cases=cases),
+        Check("b", "B", 1, "values", cases=cases),
     )
     right = ({"output": T([1.0])}, {"output": T([2.0])})
-    known = Known("doubled", "You doubled it.", "page.html#x", {"a": ({"output": T([2.0])}, {"output": T([4.0])})})
-    return Exercise("e", "E", checks, {"a": right, "b": right}, (known,)), list(right)
+    twice = {"a": ({"output": T([2.0])}, {"output": T([4.0])})}
+    known = Known("doubled", "Twice as much", "You doubled it.", "page.html#x", twice)
+    return Exercise("e", "E", cases, checks, {"a": right, "b": right}, (known,)), list(right)
 
 
 def test_points_are_lost_check_by_check():
@@ -109,3 +111,31 @@ def test_a_known_mistake_is_recognised_by_what_it_gives():
     more = {**doubled, "b": [{"output": None}, right[1]]}
     assert recognise(task, more, judge(task, more)) is None
     assert recognise(task, {"a": right, "b": right}, judge(task, {"a": right, "b": right})) is None
+
+
+def test_an_exception_is_compared_by_its_kind_and_a_special_case_counts():
+    def raised(*kinds):
+        return {"raised": {"type": kinds[0], "bases": [*kinds[1:]], "message": "m", "line": ""}}
+
+    wanted = raised("ValueError", "Exception")
+    assert not list(compare(raised("ValueError", "Exception"), wanted))
+    assert not list(compare(raised("UnicodeError", "ValueError", "Exception"), wanted))
+    assert [d.kind for d in compare(raised("TypeError", "Exception"), wanted)] == ["raised"]
+    (quiet,) = compare({"output": T([1.0])}, wanted)
+    assert str(quiet) == "ValueError should have been raised."
+    assert [d.kind for d in compare(wanted, {"output": T([1.0])})] == ["raised"]
+
+
+def test_an_exception_of_the_same_type_that_says_something_else_is_another_mistake():
+    task, right = exercise()
+    said = {"raised": {"type": "AttributeError", "message": "cannot assign before call 1", "line": ""}}
+    known = Known("early", "Too early", "You called too early.", "page.html#x", {"a": (said,)})
+    task = replace(task, known=(known,))
+
+    def named(message):
+        seen = {"raised": {"type": "AttributeError", "message": message, "line": "x = 1"}}
+        observed = {"a": [seen, seen], "b": right}
+        return recognise(task, observed, judge(task, observed))
+
+    assert named("cannot assign before call 2") is known
+    assert named("module 'torch.nn' has no attribute 'Paramter'") is None

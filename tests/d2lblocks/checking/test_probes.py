@@ -3,13 +3,15 @@
 import contextlib
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from d2lblocks.checking.cases import Case, normal
-from d2lblocks.checking.probes import PROBES, observe
+from d2lblocks.checking.observe import observe
+from d2lblocks.checking.probes import PROBES
 
 CASE = Case(
     "a batch",
@@ -104,7 +106,12 @@ class Raises(nn.Module):
 
 def test_an_exception_is_seen_with_the_students_own_line():
     raised = see(Raises, "values", Case("", "answer()", CASE.inputs))["raised"]
-    assert raised == {"type": "ValueError", "message": "no such luck", "line": 'raise ValueError("no such luck")'}
+    assert raised == {
+        "type": "ValueError",
+        "bases": ["Exception", "BaseException"],
+        "message": "no such luck",
+        "line": 'raise ValueError("no such luck")',
+    }
 
 
 class Exits(Raises):
@@ -203,3 +210,214 @@ def test_evaluation_mode_is_tried():
             return super().forward(x) if self.training else super().forward(x) + 1
 
     assert see(Moody, "side_effects")["change of the output in evaluation mode"] == pytest.approx(1)
+
+
+# --- parts, order, and what the further probes see ----------------------------------------------------------------
+
+
+class Both(nn.Module):
+    """Two blocks side by side, under names of its own."""
+
+    def __init__(self, left, right):
+        super().__init__()
+        self.first, self.second = left, right
+
+    def forward(self, x):
+        return torch.cat((self.first(x), self.second(x)), dim=-1)
+
+
+PARTS = Case(
+    "parts",
+    "answer(left := nn.Linear(4, 3), right := nn.Linear(4, 2))",
+    (normal(5, 4, seed=1),),
+    {"left.weight": normal(3, 4, seed=2)},
+)
+
+
+def test_parts_are_told_by_the_names_that_the_case_gives_them():
+    assert set(see(Both, "gradients", PARTS)) == {
+        "gradient of input 0",
+        *(f"gradient of `{part}.{name}`" for part in ("left", "right") for name in ("weight", "bias")),
+    }
+    assert see(Both, "hooks", PARTS) == {
+        "number of calls, with hooks, of `left`": 1,
+        "number of calls, with hooks, of `right`": 1,
+    }
+    assert torch.allclose(
+        see(Both, "values", PARTS)["output"], see(lambda a, b: Both(a, b), "values", PARTS)["output"]
+    )
+
+
+def test_a_part_that_is_not_registered_still_gets_its_numbers_and_its_dtype():
+    class Hidden(Both):
+        def __init__(self, left, right):
+            nn.Module.__init__(self)
+            self.members = [left, right]
+
+        def forward(self, x):
+            return torch.cat([m(x) for m in self.members], dim=-1)
+
+    wide = replace(PARTS, dtype="float64", inputs=(PARTS.inputs[0].double(),))
+    for case in (PARTS, wide):
+        assert torch.allclose(see(Hidden, "values", case)["output"], see(Both, "values", case)["output"])
+    seen = see(Hidden, "parameters", PARTS)
+    assert seen["answer to whether `left.weight` is a parameter of it"] is False
+    assert see(Hidden, "modes", PARTS)["number of modules still in training after eval()"] == 2
+    assert see(Hidden, "round_trip", PARTS)["change of the output by saving and loading"] > 0
+
+
+def test_parameters_can_be_told_by_their_order():
+    case = Case("", "answer(4, 3)", CASE.inputs, {"0": CASE.state["weight"], "1": CASE.state["bias"]})
+    assert torch.allclose(see(nn.Linear, "values", case)["output"], see(nn.Linear, "values")["output"])
+    assert see(nn.Linear, "parameters", case, options={"by": "order"}) == {
+        "parameter 0": [3, 4],
+        "parameter 1": [3],
+        "requires_grad of parameter 0": True,
+        "requires_grad of parameter 1": True,
+    }
+    missing = Case("", "answer(4, 3)", CASE.inputs, {"2": CASE.state["bias"]})
+    assert "no number 2" in see(nn.Linear, "values", missing)["raised"]["message"]
+
+
+def test_the_kind_of_a_module_can_be_asked_for():
+    case = Case("", "answer(nn.ReLU())", CASE.inputs)
+    asked = "answer to whether it is an nn.Sequential"
+    assert see(nn.Sequential, "values", case, options={"kind": "Sequential"})[asked] is True
+    assert asked not in see(nn.Sequential, "values", case)
+
+
+def test_running_statistics_are_seen_after_each_call():
+    seen = see(nn.BatchNorm1d, "modes", Case("", "answer(4)", (normal(5, 4, seed=1),)))
+    means = [seen[f"buffer `running_mean` after call {n} in {m}"] for m in ("training", "evaluation") for n in (1, 2)]
+    assert not torch.equal(means[0], means[1])
+    assert torch.equal(means[1], means[3])
+
+
+def test_two_steps_of_training_change_what_is_trained_and_nothing_else():
+    class Half(nn.Linear):
+        def __init__(self, n, m):
+            super().__init__(n, m)
+            self.bias.requires_grad_(False)
+
+    seen = see(Half, "optimizer")
+    assert torch.equal(seen["value of `bias` after two steps of training"], CASE.state["bias"])
+    assert not torch.equal(seen["value of `weight` after two steps of training"], CASE.state["weight"])
+
+
+def test_a_graph_that_is_kept_from_call_to_call_fails_in_the_second_step():
+    class Keeps(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            self.seen = y.sum() + getattr(self, "seen", 0)
+            return y + self.seen
+
+    assert "second time" in see(Keeps, "optimizer")["raised"]["message"]
+
+
+def test_a_layer_that_mixes_its_samples_is_seen():
+    mixing = see(lambda: lambda x: x - x.mean(), "batch", Case("", "answer()", CASE.inputs))
+    apart = see(lambda: lambda x: x * 2, "batch", Case("", "answer()", CASE.inputs))
+    key = "difference between a batch and its samples one by one"
+    assert mixing[key] > 0.1
+    assert apart[key] == 0
+
+
+def test_shared_parameters_are_counted_once_and_shared_memory_is_seen():
+    tied = see(nn.Sequential, "sharing", Case("", "(lambda m: answer(m, m))(nn.Linear(3, 3))"))
+    assert tied["number of parameters, each counted once"] == 2
+    assert tied["number of names for parameters"] == 4
+
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            base = torch.zeros(4)
+            self.a, self.b = nn.Parameter(base[:2]), nn.Parameter(base[2:])
+
+    assert see(Views, "sharing", Case("", "answer()"))["number of parameters that share their memory"] == 1
+
+
+def test_hooks_are_counted_by_name_or_by_class():
+    class Skips(Both):
+        def forward(self, x):
+            return torch.cat((self.first.forward(x), self.second(x)), dim=-1)
+
+    by_name = see(Skips, "hooks", PARTS, options={"by": "name"})
+    assert by_name == {"number of calls, with hooks, of `first`": 0, "number of calls, with hooks, of `second`": 1}
+    by_class = see(Skips, "hooks", PARTS, options={"of": "Linear"})
+    assert list(by_class.values()) == [0, 1]
+
+
+def test_the_growth_of_operators_and_of_work():
+    def loop(x):
+        return torch.stack([row * 2 for row in x])
+
+    def gram(x):
+        return (x @ x.T).sum(0)
+
+    case = Case("", "lambda x: answer(x)", (normal(16, 4, seed=1),))
+    key = "number of further operators for a size 4 times as large"
+    assert see(loop, "growth", case)[key] > 0
+    assert see(gram, "growth", case)[key] == 0
+    power = "power of the size with which the work grows"
+    big = Case("", "lambda x: answer(x)", (normal(64, 4, seed=1),))
+    assert see(gram, "growth", big, options={"of": "work"})[power] == 2
+    assert see(loop, "growth", big, options={"of": "work"})[power] == 1
+    pair = Case("", "(answer(2), answer(8))", (normal(4, seed=1),))
+    assert see(lambda k: lambda x: [x + 1 for _ in range(k)] and x, "growth", pair)[key] == 6
+
+
+def test_a_graph_break_is_seen_and_one_graph_serves_every_input():
+    class Loop(nn.Module):
+        def forward(self, x):
+            while x.abs().sum() > 1:
+                x = x / 2
+            return x
+
+    class Chosen(nn.Module):
+        def forward(self, x):
+            return torch.where(x.abs().sum() > 1, x / 2, x)
+
+    case = Case("", "answer()", (torch.ones(4) * 3, torch.ones(4) * 0.1))
+    assert see(Loop, "graphs", case, seconds=20)["graph break"] != "none"
+    seen = see(Chosen, "graphs", case, seconds=20)
+    assert seen["graph break"] == "none"
+    assert seen["number of graphs"] == 1
+    assert [tensor.tolist() for tensor in seen["output"]] == [[1.5] * 4, [torch.tensor(0.1).item()] * 4]
+
+
+def test_the_spread_of_fresh_numbers_is_coarse_enough_for_every_seed_and_fine_enough_to_tell_schemes_apart():
+    from d2lblocks.checking.judge import compare
+
+    def spread(init, seed):
+        class Layer(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = init(nn.Parameter(torch.empty(200, 300)))
+
+        return see(Layer, "initial_values", Case("", "answer()", seed=seed))
+
+    xavier = spread(nn.init.xavier_uniform_, 0)
+    for seed in range(1, 20):
+        assert not list(compare(spread(nn.init.xavier_uniform_, seed), xavier))
+    for other in (nn.init.xavier_normal_, nn.init.kaiming_uniform_, nn.init.zeros_, nn.init.uniform_):
+        assert list(compare(spread(other, 0), xavier))
+
+
+def test_outputs_may_be_tuples_and_complex():
+    def answer(x):
+        return torch.fft.fft(x), 3, {"half": x / 2}
+
+    case = Case("", "lambda x: answer(x)", (normal(4, seed=1),))
+    for probe in ("values", "gradients"):
+        assert "raised" not in see(answer, probe, case)
+    assert see(answer, "gradients", case)["gradient of input 0"].dtype == torch.float32
+
+
+def test_the_random_numbers_of_python_are_seeded_and_given_back():
+    import random
+
+    case = Case("", "lambda: answer()", seed=3)
+    before = random.getstate()
+    draw = lambda: torch.tensor(random.random())  # noqa: E731 - a function as an answer
+    assert torch.equal(see(draw, "values", case)["output"], see(draw, "values", case)["output"])
+    assert random.getstate() == before

@@ -1,0 +1,181 @@
+"""Observe: run a probe on an answer that may misbehave in any way.
+
+Whatever it raises becomes part of the observation, what it prints is caught, and it is stopped when its time is up.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import linecache
+import random
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.observations import BadObservation, Observation, decode_observation, encode
+from d2lblocks.checking.probes import PROBES
+
+_OWN_FOLDERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+
+
+PATIENCE = 4  # how many times longer an answer may wait than work
+
+
+class _OutOfTime(BaseException):
+    """Not an `Exception`, so that ``except Exception`` in an answer does not swallow it."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `_OutOfTime` in this thread after some seconds of work, or `PATIENCE` times as many of waiting.
+
+    What counts is the time of the processor, because a busy machine is not the answer's fault. Only the main thread
+    of a Unix process can do this.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _OutOfTime
+
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds))
+    before = [(number, signal.signal(number, stop)) for _, number, _ in timers]
+    for timer, _, limit in timers:
+        # The second and later alarms catch an answer that was inside an `except:` when the first one came.
+        signal.setitimer(timer, limit, 0.1)
+    try:
+        yield
+    finally:
+        for timer, _, _ in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _nobody_answers() -> Iterator[None]:
+    """Make `input` and `breakpoint` fail at once: in a notebook they would wait for an answer that cannot come."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("an answer must not wait for input")
+
+    before = builtins.input, sys.breakpointhook
+    builtins.input, sys.breakpointhook = refuse, refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        builtins.input, sys.breakpointhook = before
+
+
+@contextlib.contextmanager
+def _no_mode_left_on() -> Iterator[None]:
+    """Switch off what counts or changes operators and was not switched off again."""
+    before = torch._C._len_torch_dispatch_stack()
+    try:
+        yield
+    finally:
+        while torch._C._len_torch_dispatch_stack() > before:
+            torch._C._pop_torch_dispatch_stack(None)
+
+
+@contextlib.contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Give the random numbers of PyTorch and of Python back as they were."""
+    before = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(before)
+
+
+def observe(
+    answer: Any, probe: str, case: Case, seconds: float = 2.0, options: Mapping[str, Any] | None = None
+) -> tuple[Observation, str]:
+    """Run a probe on an answer that may do anything.
+
+    Args:
+        answer: the student's class or function.
+        probe: the name of a probe in `PROBES`.
+        case: what to try it on.
+        seconds: how long it may take.
+        options: of the probe.
+
+    Returns:
+        The observation and what the answer printed. An exception gives an observation with the one key ``"raised"``:
+        a dict with `type`, `bases` (the names of the classes that it is derived from), `message` and `line`, the
+        student's line where it came from. Running out of time is the type ``"OutOfTime"``.
+    """
+    printed = io.StringIO()
+    observation: Observation
+    with (
+        _own_random_numbers(),
+        _no_mode_left_on(),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+        _nobody_answers(),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+    ):
+        try:
+            with _time_limit(seconds):
+                observation = decode_observation(encode(PROBES[probe](answer, case, **(options or {}))))
+        except KeyboardInterrupt:
+            raise
+        except _OutOfTime:
+            observation = {"raised": {"type": "OutOfTime", "message": f"stopped after {seconds:.1f} s", "line": ""}}
+        except BadObservation as error:
+            observation = {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}
+        except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading
+            observation = {"raised": _describe(error)}
+    return observation, printed.getvalue()
+
+
+# Kinds of "raised" after which nothing more can be learnt from the same check: the answer had to be stopped, or it
+# took down the process that it ran in.
+ENDINGS = ("OutOfTime", "Crash", "OutOfMemory")
+
+
+def was_ended(observation: Observation) -> bool:
+    """Whether an answer was ended from outside, or ended its process."""
+    raised = observation.get("raised")
+    return isinstance(raised, dict) and raised.get("type") in ENDINGS
+
+
+def describe(answer: Any) -> Observation:
+    """What sort of thing an answer is, before it is tried."""
+    return {
+        "is a module": isinstance(answer, nn.Module),
+        "can be called": callable(answer),
+        "type": type(answer).__name__,
+    }
+
+
+def _describe(error: BaseException) -> Observation:
+    try:
+        message = str(error)[:300]
+    except Exception:
+        message = "(its message cannot be read)"
+    bases = (kind.__name__ for kind in type(error).__mro__[1:-1])
+    return {"type": type(error).__name__, "bases": [*bases], "message": message, "line": _students_line(error)}
+
+
+def _students_line(error: BaseException) -> str:
+    """The innermost line that is neither ours nor PyTorch's."""
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if not frame.f_code.co_filename.startswith((*_OWN_FOLDERS, "<string>")):
+            return linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()[:200]
+    return ""
