@@ -65,8 +65,11 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
 
 def autograde(course: Course, arguments: Arguments) -> None:
     """Grade what was handed in and not yet graded."""
-    for assignment in course.choose(arguments.assignments):
-        everything = course.submissions(assignment, arguments.students)
+    chosen = {name: course.submissions(name, arguments.students) for name in course.choose(arguments.assignments)}
+    for student in arguments.students:
+        if not any(s.student == student for everything in chosen.values() for s in everything):
+            raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {course.submitted / student}")
+    for assignment, everything in chosen.items():
         due = [s for s in everything if s.due or arguments.force]
         print(f"{assignment}: {len(everything)} submissions, {len(due)} to grade")
         failed = _each(due, lambda s: s.student, lambda s: course.autograde(s, arguments.seed))

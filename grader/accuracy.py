@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import nbformat
 import torch
 from torch import Tensor
 
-from d2lblocks.checking.check import examine, observe_all
+from d2lblocks.checking.cases import Case, build
+from d2lblocks.checking.check import conclude, examine, observe_all
 from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.judge import TOLERANCE
 from d2lblocks.checking.observations import Observation, Value
 from d2lblocks.checking.observe import observe
+from d2lblocks.checking.probes import along_a_direction, call, fresh_inputs, tensors_in
 from d2lblocks.tables import Table
 from grader.authoring import Mistake, Task, define, load
 from grader.submissions import solution_cells
 
 SEEDS_FOR_WRONG_ANSWERS = 3
+TIMES = 9  # a time is the median of so many
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Accuracy:
         seeds: how many seeds right answers were tried under, one right answer drawn for each.
         false_alarms: right answers that lost a point or were told of a mistake; the first few, in words.
         used: the largest part of the tolerance that a right answer used, 1 being all of it.
+        seconds: how long a student's `check` of the worked solution takes, median.
+        own: what of that the answer would need anyway, to go forward and backward once in each public case, median.
     """
 
     assignment: str
@@ -54,6 +63,8 @@ class Accuracy:
     seeds: int
     false_alarms: tuple[str, ...]
     used: float
+    seconds: float
+    own: float
 
 
 def right_answers(task: Task, folder: Path) -> dict[str, str]:
@@ -81,10 +92,13 @@ def measure(folder: Path, name: str, seeds: int) -> Accuracy:
         exercise = exercises[seed] if seed < len(exercises) else task.exercise(seed)
         chosen = Random(seed).choice(list(right)) if seed >= len(right) else list(right)[seed]
         answer = define(right[chosen], task.defines)
-        report = examine(exercise, answer)
+        observed, printed = observe_all(exercise, partial(observe, answer))
+        report = conclude(exercise, observed, printed)
         if not report.passed or report.known:
             alarms.append(f"{chosen}, seed {seed}: {report.state}")
-        used = max(used, _tolerance_used(exercise, observe_all(exercise, partial(observe, answer))[0]))
+        used = max(used, _tolerance_used(exercise, observed))
+    worked = define(right["worked"], task.defines)
+    public = task.exercise()
     return Accuracy(
         assignment=folder.name,
         exercise=name,
@@ -96,7 +110,30 @@ def measure(folder: Path, name: str, seeds: int) -> Accuracy:
         seeds=seeds,
         false_alarms=tuple(alarms),
         used=used,
+        seconds=_median(lambda: examine(public, worked)),
+        own=_median(lambda: _go_forward_and_backward(worked, public.cases)),
     )
+
+
+def _median(run: Callable[[], object]) -> float:
+    run()  # the first one imports and allocates
+    times = []
+    for _ in range(TIMES):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _go_forward_and_backward(answer: Any, cases: Sequence[Case]) -> None:
+    for case in cases:
+        # A case may end with an exception, or be for probes that call what it builds in another way.
+        with contextlib.suppress(Exception):
+            module = build(answer, case).module
+            outputs = list(tensors_in(call(module, case, fresh_inputs(case, requires_grad=True))))
+            total = along_a_direction(outputs, case.seed)
+            if total is not None:
+                total.backward()
 
 
 def try_mistake(task: Task, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
@@ -153,15 +190,17 @@ def table(found: Sequence[Accuracy]) -> Table:
         [
             *(f"`{a.exercise}`", a.checks, a.wrong, a.caught, a.named, a.right),
             *(a.seeds, len(a.false_alarms), in_percent(a.used)),
+            *(f"{a.seconds * 1000:.0f} ms", f"{a.seconds / a.own:.1f}"),
         ]
         for a in found
     ]
     sums = [sum(getattr(a, key) for a in found) for key in ("checks", "wrong", "caught", "named", "right", "seeds")]
     alarms = sum(len(a.false_alarms) for a in found)
-    rows.append(["all", *sums, alarms, in_percent(max(a.used for a in found))])
-    return Table(
-        ["exercise", "checks", "wrong", "caught", "named", "right", "seeds", "false alarms", "tolerance used"], rows
-    )
+    slowest = f"{max(a.seconds for a in found) * 1000:.0f} ms"
+    ratio = f"{statistics.median(a.seconds / a.own for a in found):.1f}"
+    rows.append(["all", *sums, alarms, in_percent(max(a.used for a in found)), slowest, ratio])
+    headings = ["exercise", "checks", "wrong", "caught", "named", "right", "seeds", "false alarms"]
+    return Table([*headings, "tolerance used", "check takes", "× own"], rows)
 
 
 def in_percent(share: float) -> str:

@@ -145,7 +145,7 @@ Look = Callable[[str, Case, float, Mapping[str, Any]], tuple[Observation, str]]
 
 
 def observe_all(
-    exercise: Exercise, look: Look, seconds: float = SECONDS_FOR_ALL
+    exercise: Exercise, look: Look, seconds: float = SECONDS_FOR_ALL, patience: float = PATIENCE
 ) -> tuple[dict[str, list[Observation]], str]:
     """What an answer gives in each case of each check, as far as the time goes, and what it printed.
 
@@ -154,7 +154,8 @@ def observe_all(
     Args:
         exercise: with its cases.
         look: runs a probe on the answer: here, with `observe`, or wherever the answer lives.
-        seconds: how long it may work in all; it may wait `PATIENCE` times as long.
+        seconds: how long it may work in all, in this process.
+        patience: how many times longer it may take than work.
     """
     observed: dict[str, list[Observation]] = {}
     printed: list[str] = []
@@ -162,7 +163,7 @@ def observe_all(
     for item in exercise.checks:
         observed[item.id] = []
         for case in item.cases:
-            left = seconds - max(time.process_time() - worked, (time.monotonic() - waited) / PATIENCE)
+            left = seconds - max(time.process_time() - worked, (time.monotonic() - waited) / patience)
             if left <= 0:
                 return observed, "".join(printed)
             observation, text = look(item.probe, case, min(SECONDS_FOR_A_CASE, left), item.options)

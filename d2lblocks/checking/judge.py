@@ -29,6 +29,7 @@ TOLERANCE: dict[torch.dtype, tuple[float, float]] = {
     torch.complex128: (1e-8, 1e-10),
 }
 _EXACT = (0.0, 0.0)
+MOST_OF_A_MESSAGE = 120
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def _raised_in_words(raised: Value) -> str:
             return f"It did not come to an end and was {message}"
         case "BadObservation":
             return f"It gave {message}"
+    if len(message) > MOST_OF_A_MESSAGE:  # PyTorch's are long; the first sentence says what is wrong
+        message = message.partition(". ")[0]
     text = f"It raised {kind}: {message}".rstrip(" :.")
     return f"{text}, in `{raised['line']}`" if raised.get("line") else text
 
@@ -202,6 +205,7 @@ _HELP = {
     "output: none": "Does `forward` end with a `return`?",
     "*call returned None*": "Does `forward` end with a `return`?",
     "*before Module.__init__() call*": "Begin `__init__` with `super().__init__()`, parentheses included.",
+    "*support the deepcopy protocol*": "Is a computed tensor kept as an attribute of `self`? Use a local variable.",
     '*missing the required "forward" function*': "Is `forward` spelled so, and indented to stand inside the class?",
 }
 
