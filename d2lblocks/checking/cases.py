@@ -164,7 +164,9 @@ class Built:
                 found = getattr(owner, name)
         except IndexError:
             count = len(list(self.module.parameters()))
-            raise AttributeError(f"the layer has {count} parameters, and no number {path} (from 0)") from None
+            raise AttributeError(
+                f"the layer has {count} parameters; number {path}, counted from 0, is missing"
+            ) from None
         except AttributeError:
             raise AttributeError(f"the layer has no `{path}`") from None
         if not isinstance(found, Tensor):

@@ -138,7 +138,7 @@ def conclude(
     known = recognise(exercise, observed, verdicts)
     if len(printed) > MOST_PRINTED:
         printed = printed[:MOST_PRINTED] + f"\n… and {len(printed) - MOST_PRINTED} characters more"
-    return Report(exercise.name, verdicts, known, printed, remark=remark, book=exercise.book)
+    return Report(exercise.name, verdicts, known, printed, remark=remark, book=exercise.book, see=exercise.see)
 
 
 Look = Callable[[str, Case, float, Mapping[str, Any]], tuple[Observation, str]]

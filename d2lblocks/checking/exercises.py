@@ -7,6 +7,7 @@ neither a reference nor a secret case.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,6 +89,12 @@ class Exercise:
     known: tuple[Known, ...] = ()
     book: str = ""
     imports: tuple[str, ...] = ()
+
+    @property
+    def see(self) -> str:
+        """The section of the book that most of its known mistakes are explained in; empty if none is known."""
+        places = Counter(known.see for known in self.known)
+        return places.most_common(1)[0][0] if places else ""
 
     @property
     def points(self) -> float:

@@ -408,15 +408,16 @@ def initial_values(answer: Any, case: Case, of: Sequence[str] = ()) -> Observati
 
 
 def _spread(numbers: Tensor) -> dict[str, Value]:
-    scale, unit = (math.sqrt(sum(numbers.shape)), ", times √(rows + columns)") if numbers.dim() == 2 else (1.0, "")
-    scaled = numbers * scale
+    is_matrix = numbers.dim() == 2
+    scaled = numbers * math.sqrt(sum(numbers.shape)) if is_matrix else numbers
+    unit = " in units of 1/√(rows + columns)" if is_matrix else ""
     # As bfloat16, the dtype whose tolerance is 2 %.
     return {
-        f"least{unit}": scaled.min().bfloat16(),
-        f"greatest{unit}": scaled.max().bfloat16(),
+        f"smallest entry{unit}": scaled.min().bfloat16(),
+        f"largest entry{unit}": scaled.max().bfloat16(),
         f"mean of |w|{unit}": scaled.abs().mean().bfloat16(),
         f"root of the mean of w²{unit}": scaled.square().mean().sqrt().bfloat16(),
-        "share above 0": (scaled > 0).double().mean().bfloat16(),
+        "share of entries above 0": (scaled > 0).double().mean().bfloat16(),
     }
 
 

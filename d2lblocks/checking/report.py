@@ -48,6 +48,7 @@ class Report:
         as_number: whether the plain-text form in a notebook is the number of points; nbgrader reads that as partial
             credit. The HTML form stays the table.
         book: the address of the website's chapters; empty if it has none.
+        see: the section of the book to read if something fails and no mistake is recognised.
         graded: whether this will be read in a page of feedback, where a link to a file beside leads nowhere.
     """
 
@@ -60,6 +61,7 @@ class Report:
     remark: str = ""
     as_number: bool = False
     book: str = ""
+    see: str = ""
     graded: bool = False
 
     @property
@@ -101,6 +103,10 @@ class Report:
             return f"{self.name}: not answered yet, `raise NotImplementedError` is still in it"
         return f"{self.name}: {_plain(self.points)} of {_plain(self.most_points)} points"
 
+    @property
+    def _wants_reading(self) -> bool:
+        return bool(self.see and self.verdicts) and not (self.passed or self.unanswered)
+
     def page_of_the_mistake(self, known: Known) -> str:
         """Where the book's page of common mistakes has this one."""
         return f"{MISTAKES_PAGE}#{anchor(self.name, known.id)}"
@@ -135,6 +141,8 @@ class Report:
             parts.append(
                 f"{textwrap.fill(self.known.message, _WIDTH)}\nRead in the book: {self.book}{self.known.see}"
             )
+        elif self._wants_reading:
+            parts.append(f"Read in the book: {self.book}{self.see}")
         if self.verdicts:
             parts.append("\n".join(line for verdict in self.verdicts for line in _lines(verdict)))
         if self.printed:
@@ -151,6 +159,8 @@ class Report:
             entry = self._link(self.page_of_the_mistake(self.known), f"Common mistakes: {self.known.title}")
             places = f"{self._link(self.known.see)} · {entry}"
             parts.append(f'<p style="margin:.5em 0">{message}<br>Read in the book: {places}</p>')
+        elif self._wants_reading:
+            parts.append(f'<p style="margin:.5em 0">Read in the book: {self._link(self.see)}</p>')
         if self.verdicts:
             parts.append(self._table()._repr_html_())
         if self.printed:

@@ -62,6 +62,8 @@ def test_an_unknown_mistake_gets_the_observation_and_no_guess():
     report = check("centered_layer", Other)
     assert report.known is None
     assert "the reference's is" in repr(report)
+    assert "Read in the book: custom_layers.html#" in repr(report)
+    assert "custom_layers.ipynb#" in report._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,18 @@ def test_an_exception_of_the_same_type_that_says_something_else_is_another_mista
 
     assert named("cannot assign before call 2") is known
     assert named("module 'torch.nn' has no attribute 'Paramter'") is None
+
+
+def test_a_mistake_is_recognised_whatever_numbers_were_drawn():
+    task, _ = exercise()
+    key = "change of the output by saving and loading"
+    right = [{key: T(0.0)}, {key: T(0.0)}]
+    known = Known("lost", "Lost", "It is lost.", "page.html#x", {"a": ({key: T(0.5)}, {key: T(0.7)})})
+    task = replace(task, known=(known,), expected={"a": tuple(right), "b": tuple(right)})
+
+    def named(*changes):
+        observed = {"a": [{key: T(change)} for change in changes], "b": right}
+        return recognise(task, observed, judge(task, observed))
+
+    assert named(0.3, 0.1) is known
+    assert named(0.3, 0.0) is None

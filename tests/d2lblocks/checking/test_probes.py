@@ -276,7 +276,7 @@ def test_parameters_can_be_told_by_their_order():
         "requires_grad of parameter 1": True,
     }
     missing = Case("", "answer(4, 3)", CASE.inputs, {"2": CASE.state["bias"]})
-    assert "no number 2" in see(nn.Linear, "values", missing)["raised"]["message"]
+    assert "number 2, counted from 0, is missing" in see(nn.Linear, "values", missing)["raised"]["message"]
 
 
 def test_the_kind_of_a_module_can_be_asked_for():
