@@ -39,6 +39,16 @@ TANH = "answer(block := nn.Sequential(nn.Linear({0}, {0}), nn.Tanh()){1})"
 TWICE = "(lambda net: lambda X: [net(X.clone()), net(X.clone())])(" + LINEAR + ")"
 HOOKED = """(lambda net: lambda X: {{"answer to whether the hooks of the block run": (net(X), bool(ran))[1]}})(
     answer([ran := [], block := nn.Linear({0}, {0}), block.register_forward_hook(lambda *_: ran.append(1))][1]{1}))"""
+# Where the loop makes no turn, a variable of the loop is unknown, whatever it is called.
+UNTURNED = """\
+def trial(X):
+    try:
+        return net(X)
+    except UnboundLocalError:
+        raise UnboundLocalError("a variable is read that only the loop assigns, and it makes no turn") from None
+"""
+NO_TURN = f"(lambda names: exec({UNTURNED!r}, names) or names['trial'])".replace("{", "{{").replace("}", "}}")
+NO_TURN += "(dict(net=" + LINEAR + "))"
 
 
 def contraction(
@@ -98,7 +108,7 @@ def secret(draw: Random) -> list[Case]:
         contraction("hooks", (batch, size), seed + 60, build=HOOKED, group="hooked"),
         exact("it starts at the fixed point", 0.0, bias, [bias] * batch),
         exact("a change of exactly tol", 0.5, [0.0], [[-start]], f", tol={start / 4}"),
-        exact("no steps", 0.5, bias, [bias], ", max_steps=0"),
+        exact("no steps", 0.5, bias, [bias], ", max_steps=0", NO_TURN),
         exact("it grows", 2.0, [0.0, 0.0], [[1.0, -start]], f", max_steps={most}"),
     ]
 
@@ -146,6 +156,17 @@ RANGE = """\
                 return X, step
         return X, self.max_steps
 """
+
+
+def turns(steps: str, before: str = "") -> str:
+    """A loop over a range, left with `break`, and a number of steps made of its variable."""
+    return f"""\
+{before}        for step in range(self.max_steps):
+            last, X = X, self.block(X)
+{STOP}        return X, {steps}
+"""
+
+
 PREVIOUS = """\
             Y = self.block(X)
             steps += 1
@@ -184,6 +205,51 @@ MISTAKES = (
         why="`range` begins at 0: in the first turn `step` is 0, and one step has been made.",
         remedy="Count what has been done: add 1 directly after the block was called, or begin the range at 1.",
         see=f"{CHAPTER}#control-flow-while",
+    ),
+    Mistake(
+        id="range_variable",
+        title="The variable of the `range` as the number of steps",
+        source=but((BODY, turns("step"))),
+        fails={"values", "edges"},
+        message="The number of steps is always one too small, and with `max_steps=0` there is none: `step` is the "
+        "number of the last turn, counted from 0. Count the steps that have been made.",
+        why="In the last of n turns the variable is n - 1. A loop without a turn never assigns its variable.",
+        remedy="`steps = 0` before the loop, and `steps += 1` after each call of the block.",
+        see=f"{CHAPTER}#control-flow-while",
+    ),
+    Mistake(
+        id="range_variable_from_0",
+        title="The variable of the `range`, with a 0 before the loop",
+        source=but((BODY, turns("step", "        step = 0\n"))),
+        fails={"values", "edges"},
+        message="The number of steps is one too small wherever a step was made: `step` is the number of the last "
+        "turn, counted from 0. Count the steps that have been made.",
+        why="The assignment before the loop is right for `max_steps=0`; then `range` begins at 0 once more.",
+        remedy="Let the range begin at 1, `range(1, self.max_steps + 1)`, or count with `steps += 1`.",
+        see=f"{CHAPTER}#control-flow-while",
+    ),
+    Mistake(
+        id="no_turn_no_variable",
+        title="`step + 1`, and no turn",
+        source=but((BODY, turns("step + 1"))),
+        fails={"edges"},
+        message="With `max_steps=0` the loop makes no turn, so that its variable is never assigned and the `return` "
+        "fails. Give the number of steps a value before the loop.",
+        why="The variable of a `for` comes into being with its first turn.",
+        remedy="`steps = 0` before the loop, and `steps += 1` after each call of the block.",
+        see=f"{CHAPTER}#control-flow-endless",
+    ),
+    Mistake(
+        id="no_turn_counted",
+        title="`step + 1`, with a 0 before the loop",
+        source=but((BODY, turns("step + 1", "        step = 0\n"))),
+        fails={"edges"},
+        message="With `max_steps=0` no step is made, and one is reported: the 1 is added whether or not the loop "
+        "made a turn. Add it where the step is made.",
+        why="`step = 0` before the loop and `step = 0` in its first turn are the same number and mean different "
+        "things.",
+        remedy="`steps += 1` inside the loop, directly after the block was called.",
+        see=f"{CHAPTER}#control-flow-endless",
     ),
     Mistake(
         id="previous_returned",
@@ -490,7 +556,7 @@ TASK = Task(
         contraction("three steps at most", (4, 3), 40, most=3, group="few"),
         exact("it starts at the fixed point", 0.0, [1.0, -2.0], [[1.0, -2.0], [1.0, -2.0]]),
         exact("a change of exactly tol", 0.5, [0.0], [[1.0]], ", tol=0.5"),
-        exact("max_steps=0", 0.5, [0.0, 1.0], [[4.0, 2.0]], ", max_steps=0"),
+        exact("max_steps=0", 0.5, [0.0, 1.0], [[4.0, 2.0]], ", max_steps=0", NO_TURN),
         exact("called twice", 0.5, [1.0], [[10.0]], ", tol=0.4", TWICE),
         contraction("hooks", (4, 3), 60, build=HOOKED, group="hooked"),
     ),

@@ -185,6 +185,21 @@ MISTAKES = (
         see=f"{CHAPTER}#control-flow-while",
     ),
     Mistake(
+        id="l2_norm",
+        title="The L2 norm instead of the L1 norm",
+        source=forward(
+            "while (large := X.norm(dim=-1, keepdim=True) > 1).any():",
+            "    X = torch.where(large, X / 2, X)",
+            "return X",
+        ),
+        fails={"values", "gradients"},
+        message="Some vectors are halved too seldom: this is the L2 norm, the root of the sum of squares, which is "
+        "never larger than the L1 norm. The L1 norm is the sum of the absolute values.",
+        why="`norm` takes `p=2` if it is not told otherwise. For a vector with a single entry both are the same.",
+        remedy="`X.abs().sum(-1, keepdim=True)`, or `p=1`.",
+        see=f"{CHAPTER}#control-flow-while",
+    ),
+    Mistake(
         id="at_least",
         title="A norm of exactly 1 is halved",
         source=forward(NORM, "turns = (norm.detach().log2().floor() + 1).clamp(min=0)", "return X / 2**turns"),

@@ -437,7 +437,7 @@ TASK = Task(
             title="The block is called",
             points=1,
             probe="hooks",
-            hints={"number of calls*": "Call the module, not its `forward`; then its hooks run."},
+            hints={"number of calls*": "Was it skipped, or was its `forward` called instead of the module?"},
             on=("active",),
         ),
         Check(

@@ -246,7 +246,12 @@ TASK = Task(
         Check("values", "The mean of all entries is subtracted", 2, "values", SHAPE),
         Check("gradients", "Gradients flow through the mean, too", 1, "gradients", GRADIENTS),
         Check(
-            "side_effects", "A call leaves no traces, in its input or in the layer", 1, "side_effects", TRACES, CALLS
+            "side_effects",
+            "A call leaves its input as it was, and the layer can be copied",
+            1,
+            "side_effects",
+            TRACES,
+            CALLS,
         ),
     ),
     public=(

@@ -349,7 +349,12 @@ TASK = Task(
         Check("short", "A signal of one number has no coefficients", 1, "values", SHORT, ("short",)),
         Check("gradients", "Gradients flow back into the signal", 1, "gradients", CUT),
         Check(
-            "side_effects", "A call leaves no traces, in its input or in the layer", 1, "side_effects", TRACES, CALLS
+            "side_effects",
+            "A call leaves its input as it was, and the layer can be copied",
+            1,
+            "side_effects",
+            TRACES,
+            CALLS,
         ),
     ),
     public=(

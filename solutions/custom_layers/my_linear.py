@@ -30,9 +30,10 @@ class MyLinear(nn.Module):
 def linear(label: str, sizes: tuple[int, int], leading: tuple[int, ...], seed: int, dtype: str = "float32") -> Case:
     """The layer with given numbers in `weight` and `bias`, on a random input."""
     n, k = sizes
+    group = "main" if len(leading) == 1 else "leading"
     inputs = (normal(*leading, n, seed=seed, dtype=dtype),)
     weight, bias = normal(n, k, seed=seed + 1, dtype=dtype), normal(k, seed=seed + 2, dtype=dtype)
-    return Case(label, f"answer({n}, {k})", inputs, {"weight": weight, "bias": bias}, dtype, seed)
+    return Case(label, f"answer({n}, {k})", inputs, {"weight": weight, "bias": bias}, dtype, seed, group)
 
 
 def secret(draw: Random) -> list[Case]:
@@ -51,6 +52,8 @@ def secret(draw: Random) -> list[Case]:
 
 WEIGHT = "self.weight = nn.Parameter(torch.randn(in_units, units))"
 BIAS = "self.bias = nn.Parameter(torch.zeros(units))"
+PLAIN_WEIGHT = "self.weight = torch.randn(in_units, units)"
+PLAIN_BIAS = "self.bias = torch.zeros(units, requires_grad=True)"
 FORWARD = "return F.relu(X @ self.weight + self.bias)"
 
 
@@ -102,8 +105,8 @@ MISTAKES = (
         title="A plain tensor with `requires_grad=True`",
         source=answer(
             "return F.relu(X @ self.weight.to(X.dtype) + self.bias.to(X.dtype))",
-            weight="self.weight = torch.randn(in_units, units, requires_grad=True)",
-            bias="self.bias = torch.zeros(units, requires_grad=True)",
+            weight=PLAIN_WEIGHT.replace("units)", "units, requires_grad=True)"),
+            bias=PLAIN_BIAS,
         ),
         fails={"parameters", "round_trip", "double"},
         message="`weight` and `bias` are plain tensors: the module does not know them, so no optimizer trains them "
@@ -111,6 +114,50 @@ MISTAKES = (
         why="`requires_grad=True` is for autograd. A *module* looks for the type `nn.Parameter`, and only what it "
         "finds is trained, saved, cast and moved.",
         remedy="Write `nn.Parameter(tensor)`. A registered tensor needs no `.to(X.dtype)`: that was a sign.",
+        see=f"{CHAPTER}-linear",
+    ),
+    Mistake(
+        id="requires_grad",
+        title="A plain tensor with `requires_grad=True`, never cast",
+        source=answer(weight=PLAIN_WEIGHT.replace("units)", "units, requires_grad=True)"), bias=PLAIN_BIAS),
+        fails={"parameters", "round_trip", "double"},
+        message="`weight` is a plain tensor: autograd knows it, but the module does not, so it is not trained, not "
+        "saved and not cast to float64. Wrap it in `nn.Parameter`, and `bias` as well.",
+        why="`requires_grad=True` is for autograd. A *module* looks for the type `nn.Parameter`.",
+        remedy="Write `nn.Parameter(tensor)`, which requires a gradient of itself.",
+        see=f"{CHAPTER}-linear",
+    ),
+    Mistake(
+        id="random_tensor",
+        title="`self.weight = torch.randn(...)`",
+        source=answer(weight=PLAIN_WEIGHT, bias="self.bias = torch.zeros(units)"),
+        fails={"parameters", "gradients", "round_trip", "double"},
+        message="`weight` and `bias` are plain tensors, so they receive no gradient and are neither trained nor "
+        "saved nor cast. Wrap each in `nn.Parameter`.",
+        why="A tensor is only numbers. That it is to be learned is what the type `nn.Parameter` says.",
+        remedy="`nn.Parameter(torch.randn(...))`, assigned to an attribute of `self`.",
+        see=f"{CHAPTER}-linear",
+    ),
+    Mistake(
+        id="inner_linear",
+        title="`self.linear = nn.Linear(in_units, units)`",
+        source=answer("return F.relu(self.linear(X))", "self.linear = nn.Linear(in_units, units)", ""),
+        fails={"parameters", "values", "gradients", "round_trip"},
+        message="The parameters belong to the `nn.Linear` inside: they are called `linear.weight` and `linear.bias`, "
+        "and the weight is the other way round. Make two parameters of your own.",
+        why="A key in the state dict is the path to a tensor, and the inner module's name is part of it.",
+        remedy="Two lines with `nn.Parameter`, and the formula in `forward`.",
+        see=f"{CHAPTER}-linear",
+    ),
+    Mistake(
+        id="bias_as_row",
+        title="A `bias` of shape `(1, units)`",
+        source=answer(bias=BIAS.replace("units", "1, units")),
+        fails={"parameters", "values", "gradients"},
+        message="`bias` has one dimension too many, so the old files do not fit and a single sample comes out as a "
+        "batch of one. Its shape is `(units,)`: broadcasting adds it to every row.",
+        why="Broadcasting sets dimensions of size 1 in front by itself, where there are any to fill.",
+        remedy="`torch.zeros(units)`.",
         see=f"{CHAPTER}-linear",
     ),
     Mistake(
@@ -200,10 +247,21 @@ MISTAKES = (
         id="batch_only",
         title="`torch.addmm`: batches only",
         source=answer("return torch.addmm(self.bias, X, self.weight).relu()"),
-        fails={"values", "gradients", "round_trip", "double", "side_effects"},
-        message="It works for a batch, but `addmm` and `mm` insist on two dimensions: a single sample, or more "
+        fails={"values"},
+        message="It works for a batch, but `addmm`, like `mm`, insists on two dimensions: a single sample, or more "
         "leading dimensions, raise an error. `@` (that is, `torch.matmul`) takes any number of them.",
         why="`torch.mm` is the product of two matrices; `(..., in_units)` may be a vector or have more dimensions.",
+        remedy="Use `@`, `torch.matmul`, or an `einsum` with `...`.",
+        see=f"{CHAPTER}-checking",
+    ),
+    Mistake(
+        id="mm",
+        title="`torch.mm`: batches only",
+        source=answer("return F.relu(torch.mm(X, self.weight) + self.bias)"),
+        fails={"values"},
+        message="It works for a batch, but `torch.mm` is the product of two matrices: a single sample, or more "
+        "leading dimensions, raise an error. `@` (that is, `torch.matmul`) takes any number of them.",
+        why="`(..., in_units)` may be a vector, or have more dimensions than a matrix.",
         remedy="Use `@`, `torch.matmul`, or an `einsum` with `...`.",
         see=f"{CHAPTER}-checking",
     ),
@@ -366,13 +424,19 @@ TASK = Task(
     reference=MyLinear,
     checks=(
         Check("parameters", "`weight` and `bias` are its parameters", 1, "parameters", PARAMETERS),
-        Check("values", "It computes relu(X @ weight + bias)", 2, "values", VALUES),
+        Check("values", "It computes relu(X @ weight + bias)", 2, "values", VALUES, ("main", "leading")),
         Check(
             "gradients", "Gradients reach the input and both parameters", 2, "gradients", {"gradient of *: none": CUT}
         ),
         Check("round_trip", "Its numbers are saved and loaded", 1, "round_trip", {"list of keys*": PLAIN}),
         Check("double", "`.double()` reaches everything", 1, "double", {"set of dtypes*": PLAIN}),
-        Check("side_effects", "A call leaves no traces, and the layer can be copied", 1, "side_effects", TRACES),
+        Check(
+            "side_effects",
+            "A call leaves its input as it was, and the layer can be copied",
+            1,
+            "side_effects",
+            TRACES,
+        ),
     ),
     public=(
         linear("a batch of 5", (4, 3), (5,), 100),

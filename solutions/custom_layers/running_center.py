@@ -357,7 +357,9 @@ MODES = {
     "output after call * in training: *": "In training each feature's mean over the batch is subtracted.",
     "output after call * in evaluation: values": "In evaluation the running mean is subtracted.",
 }
-LEADING = MODES | {"output after call * in training: *": "The mean over no dimension is the sample itself."}
+LEADING = MODES | {
+    "output after call * in training: *": "Over all leading dimensions; without any, the mean is the sample itself."
+}
 TRACES = {
     "change of the input: *": "Does an operator ending in `_`, or `-=`, write into the caller's tensor?",
     "*deepcopy*": "Does a buffer or another attribute keep a tensor that has a history?",
@@ -382,7 +384,14 @@ TASK = Task(
         Check("gradients", "Gradients flow through the batch's mean", 1, "gradients", THROUGH, options=NO_NAMES),
         Check("record", "No gradient flows through the running mean", 1, "gradients", RECORD, ("twice",), NO_NAMES),
         Check("leading", "Any number of leading dimensions, none included", 1, "modes", LEADING, ("leading",)),
-        Check("side_effects", "A call leaves no other traces", 1, "side_effects", TRACES, ("training",)),
+        Check(
+            "side_effects",
+            "A call leaves its input as it was, and the layer can be copied",
+            1,
+            "side_effects",
+            TRACES,
+            ("training",),
+        ),
     ),
     public=(
         center("a batch of 5", "3, momentum=0.3", (5, 3), 900),

@@ -53,10 +53,10 @@ def secret(draw: Random) -> list[Case]:
     return [
         reduction("a batch", (n, k), (batch,), seed),
         reduction("as many samples as features", (n, k), (n,), seed + 10),
-        reduction("three leading dimensions, float64", (n, k), (batch, extra, 2), seed + 20, "float64"),
-        reduction("one output", (n, 1), (batch, extra), seed + 30),
+        reduction("three leading dimensions, float64", (n, k), (batch, extra, 2), seed + 20, "float64", "leading"),
+        reduction("one output, float64", (n, 1), (batch,), seed + 30, "float64"),
         reduction("one feature", (1, k), (batch,), seed + 40),
-        reduction("one sample", (n, k), (), seed + 50, "float64", "single"),
+        reduction("one sample", (n, k), (), seed + 50, "float64", "leading"),
         large("a large batch", (draw.randint(2, 3), draw.randint(1, 3)), draw.randint(32, 40), seed + 60),
     ]
 
@@ -122,7 +122,7 @@ MISTAKES = (
         id="batch_only",
         title="One leading dimension, no more and no less",
         source=answer('return torch.einsum("bi,ijk,bj->bk", X, self.weight, X)'),
-        fails={"batch", "values", "gradients", "side_effects"},
+        fails={"values"},
         message="It works for `(batch, in_features)` and raises an error for a single vector or for two leading "
         "dimensions. `...` in place of `b` stands for any number of them.",
         why="A letter in `einsum` is exactly one dimension. The contract's `(..., in_features)` means any number of "
@@ -307,7 +307,7 @@ GRADIENTS = {
 }
 TRACES = {"*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?"}
 PAIRS = {"power of*: values": "Is anything computed for each pair of *samples*?"}
-ANY = ("main", "single")
+ANY = ("main", "leading")
 WORK = {"of": "work"}
 
 TASK = Task(
@@ -324,15 +324,20 @@ TASK = Task(
             2,
             "gradients",
             GRADIENTS,
-            ANY,
         ),
-        Check("side_effects", "A call leaves no traces, and the layer can be copied", 1, "side_effects", TRACES),
+        Check(
+            "side_effects",
+            "A call leaves its input as it was, and the layer can be copied",
+            1,
+            "side_effects",
+            TRACES,
+        ),
         Check("work", "The work grows with the batch, and not with its square", 1, "growth", PAIRS, ("large",), WORK),
     ),
     public=(
         reduction("a batch of 5", (3, 2), (5,), 400),
-        reduction("two leading dimensions, float64", (2, 3), (4, 5), 500, "float64"),
-        reduction("one sample", (3, 4), (), 600, group="single"),
+        reduction("two leading dimensions, float64", (2, 3), (4, 5), 500, "float64", "leading"),
+        reduction("one sample", (3, 4), (), 600, group="leading"),
         large("a batch of 32, then one of 128", (3, 2), 32, 700),
     ),
     secret=secret,

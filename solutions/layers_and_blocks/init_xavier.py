@@ -39,6 +39,7 @@ def bias(label: str, sizes: tuple[int, int], dtype: str, seed: int) -> Case:
 
 
 SCALED = "type('Scaled', (nn.Linear,), {{}})({}, {}).apply(answer)"
+ITSELF = "(lambda net: [answer(net), net][1])(nn.Sequential(nn.Linear({}, {}), nn.Tanh()))"
 GAINS = "nn.Sequential(nn.Conv1d(3, 4, 2), nn.PReLU(), nn.LayerNorm(5)).apply(answer)"
 TABLE = "nn.Embedding.from_pretrained(torch.arange(12.0).reshape(4, 3) - {}, freeze=False).apply(answer)"
 
@@ -56,6 +57,7 @@ def secret(draw: Random) -> list[Case]:
         made("a subclass", SCALED.format(narrow, wide), "subclass", seed=seed + 3),
         made("a subclass in `torch.nn`", "nn.MultiheadAttention(176, 4).apply(answer).out_proj", "subclass"),
         bias("one output, float64", (draw.randint(2, 9), 1), "float64", seed + 4),
+        made("a container, not by `apply`", ITSELF.format(3, 4), "others", inputs[:1], seed + 7),
         made("nn.Bilinear", "nn.Bilinear(3, 4, 2).apply(answer)", "others", inputs, seed + 5),
         made("nn.Embedding", TABLE.format(seed % 7), "others", (torch.tensor([[0, 3], [1, 1]]),), seed + 6),
     ]
@@ -65,6 +67,7 @@ def secret(draw: Random) -> list[Case]:
 
 BIAS = "if module.bias is not None:\n    nn.init.zeros_(module.bias)"
 WEIGHT = "nn.init.xavier_uniform_(module.weight)\n"
+ZEROS = "module.bias = nn.Parameter(torch.zeros(module.bias.shape))"
 TEST = "isinstance(module, nn.Linear)"
 
 
@@ -81,8 +84,8 @@ MISTAKES = (
         "`type(module) == nn.Linear`",
         written(test="type(module) == nn.Linear"),
         {"subclass"},
-        "A subclass of `nn.Linear` is passed over without a word, because its type is another one. Ask with "
-        "Ask `isinstance(module, nn.Linear)`.",
+        "A subclass of `nn.Linear` is passed over without a word, because its type is another one. Ask "
+        "`isinstance(module, nn.Linear)`.",
         "`type(...) ==` asks for exactly this class, `isinstance` also for what is derived from it.",
         "Ask `isinstance(module, nn.Linear)`.",
         f"{CHAPTER}initialisation",
@@ -212,6 +215,28 @@ def init_xavier(module):
         f"{CHAPTER}initialisation",
     ),
     Mistake(
+        "whole_tree",
+        "A walk through `module.modules()`",
+        "def init_xavier(net):\n    for module in net.modules():\n" + indent(written().partition("\n")[2], "    "),
+        {"others"},
+        "A container is no `nn.Linear`, and still this reaches the layers inside it. `apply` makes the walk; the "
+        "function looks at the one module that it is given.",
+        "With `net.apply` each layer is initialised once for itself and once more for every container around it.",
+        "No loop: `if isinstance(module, nn.Linear): ...`.",
+        f"{CHAPTER}initialisation",
+    ),
+    Mistake(
+        "float32_zeros",
+        "Zeros of another dtype",
+        written(WEIGHT + BIAS.replace("nn.init.zeros_(module.bias)", ZEROS)),
+        {"bias"},
+        "In a float64 layer the bias is suddenly float32: `torch.zeros(shape)` knows nothing of the layer's dtype, "
+        "and the next call fails. Write zeros into the bias that is there.",
+        "`torch.zeros` makes float32 unless it is told otherwise; and a new parameter is unknown to an optimizer.",
+        "`nn.init.zeros_(module.bias)` keeps tensor, dtype and device.",
+        f"{CHAPTER}initialisation",
+    ),
+    Mistake(
         "without_no_grad",
         "In place, with autograd watching",
         written(
@@ -295,13 +320,12 @@ def init_xavier(module):
         module.bias *= 0
     return module
 """,
-    "the_whole_tree": """\
+    "an_object": """\
 class Initialiser:
-    def __call__(self, net):
-        for module in net.modules():
-            if isinstance(module, nn.Linear):
-                for name, p in module.named_parameters(recurse=False):
-                    nn.init.zeros_(p) if name == "bias" else nn.init.xavier_uniform_(p, gain=1.0)
+    def __call__(self, module):
+        if isinstance(module, nn.Linear):
+            for name, p in module.named_parameters(recurse=False):
+                nn.init.zeros_(p) if name == "bias" else nn.init.xavier_uniform_(p, gain=1.0)
 
 
 init_xavier = Initialiser()
@@ -326,7 +350,10 @@ TASK = Task(
             "Biases are zero",
             1,
             "values",
-            hints={"output: values": "The input is zero here, so the output is the bias."},
+            hints={
+                "output: values": "The input is zero here, so the output is the bias.",
+                "*dtype*": "Do weight and bias still have the layer's dtype? `torch.zeros(shape)` is float32.",
+            },
             on=("bias",),
         ),
         Check(
@@ -351,7 +378,7 @@ TASK = Task(
             "Other modules are left as they are",
             0.5,
             "values",
-            hints={"*": "There is no `nn.Linear` here, so nothing is to be done."},
+            hints={"*": "What is handed over here is no `nn.Linear`, so nothing is to be done."},
             on=("others",),
         ),
         Check(
@@ -374,6 +401,7 @@ TASK = Task(
         made("a layer without a bias", "nn.Linear(200, 130, bias=False).apply(answer)", "no_bias", seed=5),
         made("a subclass", SCALED.format(140, 230), "subclass", seed=6),
         made("a convolution, PReLU and a norm", GAINS, "others", (normal(2, 3, 6, seed=7),), 7),
+        made("a container, not by `apply`", ITSELF.format(3, 2), "others", (normal(4, 3, seed=8),), 8),
     ),
     secret=secret,
     mistakes=MISTAKES,

@@ -34,6 +34,13 @@ class MLP(nn.Module):
 # --- what it is tried on ------------------------------------------------------------------------------------------
 
 
+# Numbers that depend on the size of a parameter, so that a layer gets its own in whatever order they are registered;
+# or, where layers have equal widths, on its place as well.
+FILL = "p.data.copy_(torch.arange({}, {} + p.numel()).double().square().cos().view_as(p))"
+BY_SIZE, BY_PLACE = FILL.format("p.numel()", "p.numel()"), FILL.format("k", "k")
+FILLED = "(lambda net: [net, [{} for k, p in enumerate(net.parameters())]][0])(answer({}, {}, {}))"
+
+
 def case(
     label: str,
     widths: tuple[int, ...],
@@ -41,16 +48,24 @@ def case(
     seed: int,
     dtype: str = "float32",
     group: str = "main",
-    build: str = "answer({}, {}, {})",
+    fill: str = BY_SIZE,
 ) -> Case:
-    """An MLP with given numbers in its parameters, told by their order."""
+    """An MLP with given numbers in its parameters; `BY_SIZE` wants widths that differ."""
     inner, *hidden, outer = widths
-    state = {}
-    for k, (n, m) in enumerate(pairwise(widths)):
-        state[f"{2 * k}"] = normal(m, n, seed=seed + 2 * k + 1, dtype=dtype) * (2 / n) ** 0.5
-        state[f"{2 * k + 1}"] = normal(m, seed=seed + 2 * k + 2, dtype=dtype) / 2
-    inputs = (normal(*leading, inner, seed=seed, dtype=dtype),)
-    return Case(label, build.format(inner, hidden, outer), inputs, state, dtype, seed, group)
+    build = FILLED.format(fill, inner, hidden, outer)
+    return Case(label, build, (normal(*leading, inner, seed=seed, dtype=dtype),), {}, dtype, seed, group)
+
+
+def equal(label: str, widths: tuple[int, ...], leading: tuple[int, ...], seed: int) -> Case:
+    """Hidden layers of equal width, which are told by their order alone."""
+    return case(label, widths, leading, seed, group="equal", fill=BY_PLACE)
+
+
+def callers(label: str, inner: int, hidden: list[int], outer: int) -> Case:
+    """A function that gives the caller's list, after a model was made from it."""
+    return Case(
+        label, f"(lambda widths: [answer({inner}, widths, {outer}), lambda: widths][1])({hidden})", group="caller"
+    )
 
 
 def secret(draw: Random) -> list[Case]:
@@ -59,15 +74,14 @@ def secret(draw: Random) -> list[Case]:
     seed = draw.randrange(10**6)
     return [
         case("other widths", (inner, first, second, outer), (batch,), seed),
-        case("four hidden layers of equal width", (inner, *[first] * 4, outer), (batch,), seed + 20),
-        case("one vector, float64", (inner, second, outer), (), seed + 40, "float64"),
-        case("three leading dimensions, one output", (second, inner, 1), (batch, 1, 2), seed + 60),
-        case("no hidden layer, one vector, float64", (first, outer), (), seed + 80, "float64", "no_hidden"),
-        case("one list for two models", (inner, second, outer), (batch,), seed + 100, group="caller", build=TWICE),
+        case("one output", (second, inner, 1), (batch,), seed + 10),
+        equal("four hidden layers of equal width", (inner, *[first] * 4, outer), (batch,), seed + 20),
+        case("one vector, float64", (inner, second, outer), (), seed + 40, "float64", "ranks"),
+        case("three leading dimensions, one output", (second, inner, 1), (batch, 1, 2), seed + 60, group="ranks"),
+        case("no hidden layer, float64", (first, outer), (batch,), seed + 80, "float64", "no_hidden"),
+        callers("the list of widths, afterwards", inner, [second, first], outer),
     ]
 
-
-TWICE = "(widths := {1}, answer({0}, widths, {2}), answer({0}, widths, {2}))[2]"
 
 # --- known mistakes -----------------------------------------------------------------------------------------------
 
@@ -98,7 +112,7 @@ MISTAKES = (
         "python_list",
         "The layers in a Python list",
         written(LAYERS.replace("nn.ModuleList(", "list(")),
-        {"parameters", "values", "no_hidden", "gradients", "hooks", "traces", "caller"},
+        {"parameters", "values", "no_hidden", "gradients", "hooks"},
         "The layers are in a Python list, which the module does not look into, so no parameter is registered. Keep "
         "them in an `nn.ModuleList` or an `nn.Sequential`.",
         "What is not registered is not trained, saved or moved. The forward pass, however, works, so nothing tells "
@@ -162,7 +176,7 @@ MISTAKES = (
             "X = F.relu(self.first(X))\n"
             "for _ in range(self.depth):\n    X = F.relu(self.hidden(X))\nreturn self.last(X)",
         ),
-        {"parameters", "values", "no_hidden", "gradients", "hooks", "traces", "caller"},
+        {"parameters", "values", "no_hidden", "gradients", "hooks", "traces"},
         "One layer stands for all hidden layers, so they share their weights and all have the width of the first. "
         "Make one `nn.Linear` for each two neighbouring widths.",
         "A layer used in two places has one set of parameters, and they must fit in both.",
@@ -176,11 +190,27 @@ MISTAKES = (
             LAYERS.splitlines()[0] + "\nfor n, m in zip(widths, widths[1:]):\n    self.layer = nn.Linear(n, m)",
             "return self.layer(X)",
         ),
-        {"parameters", "values", "gradients", "hooks", "traces", "caller"},
+        {"parameters", "values", "gradients", "hooks", "traces"},
         "Each round of the loop assigns to the same attribute, so only the last layer is left. Collect the layers "
         "in an `nn.ModuleList`.",
         "An attribute holds one value. The module that was there before is taken out of the register.",
         "`self.layers = nn.ModuleList()`, and `self.layers.append(...)` in the loop.",
+        f"{CHAPTER}containers",
+    ),
+    Mistake(
+        "named_by_width",
+        "Layers named by their width",
+        written(
+            "self.hidden = nn.ModuleDict()\nfor width in hidden_features:\n"
+            "    self.hidden[str(width)] = nn.Linear(in_features, width)\n    in_features = width\n"
+            "self.widths = list(hidden_features)\nself.last = nn.Linear(in_features, out_features)",
+            "for width in self.widths:\n    X = F.relu(self.hidden[str(width)](X))\nreturn self.last(X)",
+        ),
+        {"parameters", "gradients", "hooks"},
+        "Two layers of equal width get one name here, and the later one replaces the earlier one without a word. "
+        "Name the layers by their place, or do without names.",
+        "A name can be given once. As long as all widths differ, nobody notices.",
+        "Keep the layers in an `nn.ModuleList`, which numbers them.",
         f"{CHAPTER}containers",
     ),
     Mistake(
@@ -192,7 +222,7 @@ MISTAKES = (
             "self.hidden = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths, widths[1:]))",
             "for layer in self.hidden:\n    X = F.relu(layer(X))\nreturn self.out(X)",
         ),
-        {"parameters", "values", "gradients", "hooks", "caller"},
+        {"parameters", "gradients"},
         "The output layer's parameters come first in `parameters()`, because that layer was assigned first. Assign "
         "the layers in the order in which they are used.",
         "A register keeps the order in which it was filled. What goes by position, such as an optimizer's saved "
@@ -233,7 +263,7 @@ MISTAKES = (
         "flattens",
         "`flatten` before the first layer",
         written(forward="X = X.flatten(1)\n" + RUN),
-        {"values", "no_hidden", "gradients", "hooks", "traces"},
+        {"values"},
         "`flatten(1)` makes one vector of everything behind the first dimension, which is right for pictures. Here "
         "the features are in the last dimension, and every leading one is kept: `nn.Linear` does that by itself.",
         "`nn.Linear` works on the last dimension and does not mind how many come before it, none included.",
@@ -338,6 +368,7 @@ TASK = Task(
                 "parameter*: values": "There is one `nn.Linear` for each two neighbouring widths, registered in the "
                 "order of use.",
             },
+            on=("main", "equal"),
             options={"by": "order"},
         ),
         Check(
@@ -349,6 +380,7 @@ TASK = Task(
                 "output: shape": "`(..., in_features) -> (..., out_features)`, with any leading dimensions.",
                 "output: values": "Is there a ReLU after every layer but the last, and nothing else?",
             },
+            on=("main", "ranks"),
         ),
         Check(
             "no_hidden",
@@ -363,7 +395,12 @@ TASK = Task(
             "Gradients reach the input and every parameter",
             1,
             "gradients",
-            hints={"gradient of *: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"},
+            hints={
+                "gradient of *: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?",
+                "gradient of *: shape": "Parameters are told by their place in `parameters()`: in the order of use.",
+                "gradient of *: missing": "Which layers do `parameters()` list?",
+            },
+            on=("main", "equal"),
             options={"by": "order"},
         ),
         Check(
@@ -372,24 +409,25 @@ TASK = Task(
             1,
             "hooks",
             hints={"number of calls*": "Call the layer itself, `layer(X)`, and each one once."},
+            on=("main", "equal"),
             options={"of": "Linear"},
         ),
-        Check("traces", "A call leaves no traces, and the model can be copied", 1, "side_effects"),
+        Check("traces", "A call leaves its input as it was, and the model can be copied", 1, "side_effects"),
         Check(
             "caller",
             "The caller's list of widths is left as it was",
             1,
-            "parameters",
-            hints={"parameter*": "Two models are made from one list of widths here."},
+            "values",
+            hints={"output: *": "This is the list that was handed over, after a model was made from it."},
             on=("caller",),
-            options={"by": "order"},
         ),
     ),
     public=(
         case("two hidden layers, a batch of 6", (3, 5, 4, 2), (6,), 100),
-        case("one hidden layer, two leading dimensions, float64", (4, 6, 3), (2, 5), 200, "float64"),
-        case("no hidden layer, two leading dimensions", (4, 3), (5, 2), 300, group="no_hidden"),
-        case("one list for two models", (3, 5, 4, 2), (6,), 400, group="caller", build=TWICE),
+        equal("three hidden layers of equal width", (4, 4, 4, 4, 2), (3,), 150),
+        case("one hidden layer, two leading dimensions, float64", (4, 6, 3), (2, 5), 200, "float64", "ranks"),
+        case("no hidden layer", (4, 3), (5,), 300, group="no_hidden"),
+        callers("the list [5, 4], afterwards", 3, [5, 4], 2),
     ),
     secret=secret,
     mistakes=MISTAKES,

@@ -61,6 +61,12 @@ def repeated(label: str, width: int, leading: Shape, seed: int, times: int, grou
     return Case(label, f"answer({places})", (normal(*leading, width, seed=seed),), state, seed=seed, group=group)
 
 
+def many(label: str, width: int, seed: int) -> Case:
+    """Twelve modules: in the order of their names as strings, 10 and 11 come before 2."""
+    build = "answer(*(nn.Tanh() for _ in range(10)), nn.Softplus(), nn.Softsign())"
+    return Case(label, build, (normal(3, width, seed=seed),), seed=seed, group="many")
+
+
 def empty(label: str, shape: Shape, seed: int, dtype: str = "float32") -> Case:
     """No modules at all."""
     return Case(label, "answer()", (normal(*shape, seed=seed, dtype=dtype),), dtype=dtype, seed=seed, group="empty")
@@ -76,6 +82,7 @@ def secret(draw: Random) -> list[Case]:
         chain("three leading dimensions", (last, first, middle), (batch, 1, 2), seed + 20),
         repeated("a single module", first, (batch, last), seed + 30, 1, "main"),
         repeated("a module given three times", middle, (batch,), seed + 40, 3),
+        many("twelve modules", last, seed + 45),
         empty("no modules, float64", (batch, first), seed + 50, "float64"),
     ]
 
@@ -89,6 +96,7 @@ APPLY = """\
 for module in self._modules.values():
     X = module(X)
 return X"""
+LOOP = "_, module in sorted(self._modules.items())"
 OVER_BLOCKS = APPLY.replace("self._modules.values()", "self.blocks")
 
 
@@ -174,6 +182,17 @@ MISTAKES = (
         "`add_module` replaces what has the same name, as every assignment does. Of two `Linear` layers only the "
         "second is left, in the place of the first.",
         "Names must be unique, so number them: `str(index)`.",
+        f"{CHAPTER}string-keys",
+    ),
+    Mistake(
+        "sorted_names",
+        "The modules sorted by name",
+        written(forward=APPLY.replace("module in self._modules.values()", LOOP)),
+        {"values"},
+        "With more than ten modules the order is wrong, because strings are sorted letter by letter: `10` comes "
+        "before `2`. The register keeps the order in which it was filled, so leave the sorting out.",
+        "The names are strings, and are compared as words in a dictionary are.",
+        "`for module in self._modules.values()`, without `sorted`.",
         f"{CHAPTER}string-keys",
     ),
     Mistake(
@@ -339,6 +358,7 @@ TASK = Task(
                 "write what `nn.Sequential` does.",
                 "output: *": "Each module gets what the one before it returned; the last one's output is the result.",
             },
+            on=("main", "many"),
             options={"kind": "Sequential"},
         ),
         Check(
@@ -386,12 +406,13 @@ TASK = Task(
             "hooks",
             hints={"number of calls*": "Call the module itself, `module(X)`, and each one once."},
         ),
-        Check("traces", "A call leaves no traces, and the model can be copied", 1, "side_effects"),
+        Check("traces", "A call leaves its input as it was, and the model can be copied", 1, "side_effects"),
     ),
     public=(
         chain("two linear layers, a batch of 5", (4, 6, 3), (5,), 1),
         chain("two leading dimensions, float64", (3, 5, 2), (2, 4), 10, "float64"),
         repeated("a module given twice", 3, (4,), 20, 2),
+        many("twelve modules", 4, 25),
         empty("no modules", (2, 3), 30),
     ),
     secret=secret,

@@ -311,7 +311,7 @@ TASK = Task(
             "hooks",
             hints={"number of calls*": "Call the modules themselves, `self.left(X)`, and each one once."},
         ),
-        Check("traces", "A call leaves no traces, and the block can be copied", 0.5, "side_effects"),
+        Check("traces", "A call leaves its input as it was, and the block can be copied", 0.5, "side_effects"),
     ),
     public=(
         case("a batch of 5", (4, 3, 2), (5,), 100),

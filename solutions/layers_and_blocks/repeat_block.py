@@ -32,11 +32,15 @@ def separate(label: str, make: str, n: int) -> Case:
     return Case(label, f"answer(lambda: {make}, {n})", group="separate")
 
 
+CALLS = "number of calls of `make_block`"
+MADE = "list of whether each block comes from it"
+
+
 def own(label: str, make: str, n: int) -> Case:
-    """A function that tells, for each block, whether it is one that `make_block` has made."""
+    """A function that tells how often `make_block` was called, and for each block whether it comes from there."""
     chained = f"made := [], net := answer(lambda: made.append({make}) or made[-1], {n})"
-    told = "lambda: torch.tensor([any(block is one for one in made) for block in net])"
-    return Case(label, f"({chained}, {told})[2]", group="own")
+    told = f"'{CALLS}': len(made), '{MADE}': [any(block is one for one in made) for block in net]"
+    return Case(label, f"({chained}, lambda: {{{told}}})[2]", group="own")
 
 
 def edge(label: str, n: int, shape: tuple[int, ...], seed: int, group: str) -> Case:
@@ -85,7 +89,7 @@ MISTAKES = (
         "starred_list",
         "`[make_block()] * n`",
         written("    return nn.Sequential(*[make_block()] * n)"),
-        {"separate"},
+        {"separate", "own"},
         "`make_block` is called once, and the one block stands in all places, so they share their weights. Call it "
         "once for each block.",
         "`[block] * 3` repeats the reference, not the object: three names for one block.",
@@ -170,6 +174,19 @@ MISTAKES = (
         "There is one block too few: `range(1, n)` has `n - 1` members. `range(n)` has `n`.",
         "`range` ends before its second argument.",
         "Use `range(n)`.",
+        f"{CHAPTER}block-of-blocks",
+    ),
+    Mistake(
+        "spare_block",
+        "One block made too many",
+        written(
+            "    blocks = [make_block() for _ in range(n + 1)]\n    return nn.Sequential(*blocks[:n])",
+        ),
+        {"own"},
+        "The chain is right, but `make_block` is called once more than there are blocks, and what it made is thrown "
+        "away. Call it n times.",
+        "A block may be large, and making it uses up random numbers, so that all that is made later changes.",
+        "Use `range(n)`, and every block that was made.",
         f"{CHAPTER}block-of-blocks",
     ),
     Mistake(
@@ -275,8 +292,9 @@ TASK = Task(
             1,
             "values",
             hints={
-                "output: shape": "There is one entry for each member of the chain: n in all.",
-                "output: values": "False means: this block was not made by `make_block`.",
+                "output: number of calls*": "It is called once for each block: n times, no more and no fewer.",
+                "output: list of whether*": "There is one entry for each member of the chain; False means: not "
+                "made by `make_block`.",
             },
             on=("own",),
         ),

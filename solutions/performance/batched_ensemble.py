@@ -55,6 +55,13 @@ NESTED = (
 )
 
 
+def underscored(width: int, hidden: int, out: int) -> str:
+    """An expression that makes a network with an underscore in the name of a layer."""
+    layers = {"fc_1": f"nn.Linear({width}, {hidden})", "act": "nn.SiLU()", "fc_out": f"nn.Linear({hidden}, {out})"}
+    added = ", ".join(f'net.add_module("{name}", {layer})' for name, layer in layers.items())
+    return f"(lambda net: ({added}, net)[-1])(nn.Sequential())"
+
+
 def ensemble(label: str, K: int, net: str, batch: int, width: int, seed: int, group: str = "main") -> Case:
     """An ensemble of K new networks, on a batch."""
     return Case(label, f"answer({nets(K, net)})", (normal(batch, width, seed=seed),), seed=seed, group=group)
@@ -126,6 +133,7 @@ def secret(draw: Random) -> list[Case]:
         ensemble("as many networks as samples", K, mlp(K, K, K), K, K, seed + 4),
         ensemble("a single layer", K, f"nn.Linear({width}, {out})", batch, width, seed + 5),
         ensemble("nested blocks", K, NESTED, batch, 4, seed + 6),
+        ensemble("layers with names", K, underscored(width, hidden, out), batch, width, seed + 9),
         *trials(K, net, batch, width, seed + 7),
         *trials(1, net, batch, width, seed + 8),
     ]
@@ -250,6 +258,7 @@ TASK = Task(
         ensemble("3 networks, a batch of 5", 3, mlp(4, 6, 2), 5, 4, 100),
         ensemble("nested blocks, LayerNorm, no bias", 4, NESTED, 3, 4, 200),
         ensemble("one network", 1, mlp(2, 3, 2, activation="Tanh"), 4, 2, 300),
+        ensemble("layers called fc_1, act and fc_out", 2, underscored(3, 5, 4), 4, 3, 350),
         *trials(3, mlp(4, 6, 2, activation="Tanh"), 5, 4, 400),
         *trials(1, mlp(4, 6, 2, activation="Tanh"), 5, 4, 500)[:2],
     ),
@@ -369,6 +378,41 @@ class""",
             "Assigning a module to an attribute registers it. On the device `meta` it would occupy no memory, and "
             "would still stand in `parameters()` and in the state dict.",
             "`self.skeleton = (net,)`, called as `self.skeleton[0]`.",
+            VMAP,
+        ),
+        Mistake(
+            "original_registered",
+            "The first network as a sub-module",
+            but("self.net = [nets[0]]", "self.net = nets[0]", "self.net[0]", "self.net"),
+            {"trained", "own"},
+            "The first of the given networks has become a sub-module: its numbers count among the ensemble's "
+            "parameters, and whoever changes those changes the network. Keep it where the module does not look, such "
+            "as in a tuple.",
+            "A module that is assigned to an attribute is registered, and it is the very network that was given, no "
+            "copy of it.",
+            "`self.skeleton = (nets[0],)`, called as `self.skeleton[0]`.",
+            VMAP,
+        ),
+        Mistake(
+            "lossy_names",
+            "Dots made underscores, and all underscores dots",
+            but(
+                """\
+        self.names = list(stacked)
+        self.weights = nn.ParameterList(stacked.values())
+""",
+                """\
+        self.weights = nn.ParameterDict({name.replace(".", "_"): w for name, w in stacked.items()})
+""",
+                "dict(zip(self.names, self.weights))",
+                '{name.replace("_", "."): w for name, w in self.weights.items()}',
+            ),
+            {"values", "training", "round_trip", "side_effects"},
+            "A network whose layer is called `fc_1` fails: made a dot again, its underscore gives a name that the "
+            "network does not have. Keep the names beside the weights, as they were.",
+            "`replace` forgets which underscores were dots. A name may contain underscores from the start; what it "
+            "cannot contain is a dot.",
+            "`self.names = list(stacked)` and an `nn.ParameterList` in the same order.",
             VMAP,
         ),
         Mistake(

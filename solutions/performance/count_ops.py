@@ -6,8 +6,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from d2lblocks.checking.cases import build
+from d2lblocks.looking import ops
 from grader.authoring import Case, Check, Mistake, Task, normal
 
 DISPATCH = "performance.html#performance-one-call"
@@ -40,6 +43,25 @@ def program(source: str) -> str:
     return f'(lambda names: exec({source!r}, names) or names["trial"])({names})'
 
 
+# Told name by name, so that a difference reads well; what is no dict is handed on as it is.
+TOLD = """(lambda count: lambda *inputs: [
+    counts := count(*inputs),
+    counts if not isinstance(counts, dict) else {{
+        **{{f"count of `{{name}}`": counts.get(name, 0) for name in {names}}},
+        "list of further names": [
+            name if isinstance(name, str) else f"{{name}}, of type {{type(name).__name__}}"
+            for name in counts if name not in {names}
+        ],
+    }},
+][1])({call})"""
+
+
+def counted(label: str, call: str, *inputs: Tensor, seed: int = 0) -> Case:
+    """A call of `answer`, an expression; the operators that are to be in its dict are found by trying."""
+    names = sorted(build(ops, Case(label, call)).module(*(t.clone() for t in inputs)))
+    return Case(label, TOLD.format(call=call, names=names), inputs, seed=seed)
+
+
 KIND = program("""\
 def trial(X):
     counts = answer(torch.sin, X)
@@ -60,6 +82,19 @@ def trial(X):
 
     answer(fn, X, 3)
     return {"number of calls of fn": len(results), "result that fn saw": results[-1], "input after one call": X}
+""")
+
+RECORDED = program("""\
+def trial(X):
+    X.requires_grad_()
+    recorded = []
+    fn = lambda X: recorded.append((X * 2).requires_grad)
+
+    answer(fn, X)
+    seen = {"answer to whether gradients are recorded as usual": recorded[-1]}
+    with torch.no_grad():
+        answer(fn, X)
+    return {**seen, "answer to whether gradients are recorded under no_grad": recorded[-1]}
 """)
 
 HOLDS = """\
@@ -134,6 +169,7 @@ def others(seed: int) -> tuple[Case, ...]:
     return (
         Case("its type", KIND, X, seed=seed),
         Case("`fn` works in place and with keyword arguments", UNDISTURBED, X, seed=seed, group="undisturbed"),
+        Case("`fn` wants gradients, or not", RECORDED, X, seed=seed, group="undisturbed"),
         Case("`fn` returns", program(HOLDS.format(last="return X")), X, seed=seed, group="ends"),
         Case("`fn` raises", program(HOLDS.format(last='raise ValueError("no")')), X, seed=seed, group="ends"),
         Case("two counts, one after the other", TWICE, X, seed=seed, group="apart"),
@@ -151,17 +187,17 @@ def secret(draw: Random) -> list[Case]:
     net = f"nn.Sequential(nn.Linear(4, {width}), nn.Tanh(), nn.Linear({width}, 3), nn.Softmax(-1))"
     X = normal(3, 4, seed=seed)
     return [
-        Case("many functions", f"lambda X: answer(lambda X: [getattr(X, n)() for n in {names}], X)", (X,), seed=seed),
-        Case("a loop", f"lambda X: answer(lambda X, n: [X * 2 for _ in range(n)], X, {turns})", (X,), seed=seed),
-        Case("a network", f"lambda X, net={net}: answer(net, X)", (X,), seed=seed),
-        Case(
+        counted("many functions", f"lambda X: answer(lambda X: [getattr(X, n)() for n in {names}], X)", X, seed=seed),
+        counted("a loop", f"lambda X: answer(lambda X, n: [X * 2 for _ in range(n)], X, {turns})", X, seed=seed),
+        counted("a network", f"lambda X, net={net}: answer(net, X)", X, seed=seed),
+        counted(
             "a backward pass",
             f"lambda X, net={net}: answer(lambda X: torch.autograd.grad(net(X).square().mean(), net[0].weight), X)",
-            (X,),
+            X,
             seed=seed,
         ),
-        Case("new tensors", f"lambda: answer(lambda: torch.arange({turns}).float().cumsum(0))", seed=seed),
-        Case("nothing at all", "lambda: answer(lambda: None)", seed=seed),
+        counted("new tensors", f"lambda: answer(lambda: torch.arange({turns}).float().cumsum(0))", seed=seed),
+        counted("nothing at all", "lambda: answer(lambda: None)", seed=seed),
         *others(seed + 1),
     ]
 
@@ -206,10 +242,8 @@ TASK = Task(
             2,
             "values",
             hints={
-                "output: aten*: missing": "Does every operator that reaches the dispatcher pass your counter, and "
-                "does it stand in the dict under `str(func)`?",
-                "output: aten*: unexpected": "What counts is what the dispatcher gets, not what Python calls.",
-                "output: aten*: values": "Each dispatch adds one.",
+                "output: count of *": "Each operator that reaches the dispatcher adds one, under `str(func)`.",
+                "output: list of further*": "What counts is what the dispatcher gets, not what Python calls.",
                 "output: set of types of its keys: *": "`str(func)` is the name.",
                 "output: type": "A dict from name to number is asked for.",
             },
@@ -247,21 +281,21 @@ TASK = Task(
         ),
     ),
     public=(
-        Case("one product", "lambda A, B: answer(torch.mm, A, B)", (normal(3, 4, seed=1), normal(4, 5, seed=2))),
-        Case(
+        counted("one product", "lambda A, B: answer(torch.mm, A, B)", normal(3, 4, seed=1), normal(4, 5, seed=2)),
+        counted(
             "several operators, one of them twice",
             "lambda A: answer(lambda A: torch.tanh(A @ A.T + 1).tanh().sum(), A)",
-            (normal(3, 4, seed=3),),
+            normal(3, 4, seed=3),
         ),
-        Case("a layer", "lambda X, layer=nn.Linear(4, 2): answer(layer, X)", (normal(5, 4, seed=4),)),
-        Case("in place", "lambda X: answer(lambda X: X.add_(1).mul_(2), X)", (normal(5, seed=5),)),
-        Case(
+        counted("a layer", "lambda X, layer=nn.Linear(4, 2): answer(layer, X)", normal(5, 4, seed=4)),
+        counted("in place", "lambda X: answer(lambda X: X.add_(1).mul_(2), X)", normal(5, seed=5)),
+        counted(
             "forward and backward",
             "lambda X, layer=nn.Linear(4, 2): answer(lambda X: torch.autograd.grad(layer(X).relu().sum(), "
             "layer.weight), X)",
-            (normal(5, 4, seed=6),),
+            normal(5, 4, seed=6),
         ),
-        Case("no operator", "lambda: answer(lambda: 1 + 1)"),
+        counted("no operator", "lambda: answer(lambda: 1 + 1)"),
         *others(7),
     ),
     secret=secret,
@@ -297,6 +331,18 @@ TASK = Task(
             '`"aten.mm.default"`, which is what `str(func)` gives.',
             "An operator has overloads: `aten.add.Tensor` adds two tensors, `aten.add.Scalar` a tensor and a "
             "number. `func.overloadpacket` is all of them together.",
+            "Take `str(func)`.",
+            DISPATCH,
+        ),
+        Mistake(
+            "no_library",
+            "Names without their library",
+            but("str(func)", "func.__name__"),
+            {"counts"},
+            'The names begin too late: `"mm.default"` does not say which library the operator is from. `str(func)` '
+            'does, `"aten.mm.default"`.',
+            "`func.__name__` is the operator and its overload. Other libraries, yours included, may have operators "
+            "of the same names.",
             "Take `str(func)`.",
             DISPATCH,
         ),
@@ -499,11 +545,23 @@ def count_ops(fn, *args):
             "no_grad",
             "Counting under `no_grad`",
             but("with Counter()", "with torch.no_grad(), Counter()"),
-            {"counts"},
+            {"counts", "undisturbed"},
             "Under `torch.no_grad()` a function that runs its own backward pass fails, and what autograd "
             "dispatches to keep results is missed. Whether gradients are recorded is the caller's decision.",
             "`no_grad` switches recording off for everything inside, so `backward()` finds no graph.",
             "Leave `torch.no_grad()` to those who call `count_ops`.",
+            DISPATCH,
+        ),
+        Mistake(
+            "enable_grad",
+            "Counting under `enable_grad`",
+            but("with Counter()", "with torch.enable_grad(), Counter()"),
+            {"undisturbed"},
+            "Called under `torch.no_grad()`, `fn` records gradients all the same: `torch.enable_grad()` overrules "
+            "your caller. Leave that switch as you find it.",
+            "The innermost of `no_grad` and `enable_grad` decides. Who counts a step of inference would count, and "
+            "keep in memory, what training needs.",
+            "`with Counter() as counter:`, and nothing beside it.",
             DISPATCH,
         ),
         Mistake(

@@ -163,7 +163,8 @@ TASK = Task(
                 "`while`, `.item()`, `int(...)`?",
                 "number of graphs: *": "A Python number that changes from call to call is part of what a graph is "
                 "valid for.",
-                "output*: values": "Compiled, it gives something else.",
+                "output*: values": "Does the layer give the same without the compiler? Then the mistake is in the "
+                "halving.",
             },
             on=("graphs",),
         ),
