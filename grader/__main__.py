@@ -16,9 +16,10 @@ import nbformat
 import torch
 
 from d2lblocks.tables import Table
-from grader import accuracy, pages, sample
+from grader import accuracy, doctor, jail, pages, sample
 from grader.authoring import load
-from grader.course import DEFAULT_ROOT, Course, CourseError, Mark
+from grader.class_run import Order, default_jobs
+from grader.course import DEFAULT_ROOT, Course, CourseError, Mark, Submission
 
 GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
 
@@ -69,12 +70,47 @@ def autograde(course: Course, arguments: Arguments) -> None:
     for student in arguments.students:
         if not any(s.student == student for everything in chosen.values() for s in everything):
             raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {course.submitted / student}")
+    isolated = not arguments.no_isolation
+    problem = jail.why_not() if isolated else ""
+    if problem:
+        raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
+    failed = 0
     for assignment, everything in chosen.items():
         due = [s for s in everything if s.due or arguments.force]
         print(f"{assignment}: {len(everything)} submissions, {len(due)} to grade")
-        failed = _each(due, lambda s: s.student, lambda s: course.autograde(s, arguments.seed))
-        if failed:
-            raise CourseError(f"{failed} of {len(due)} submissions could not be graded; see above")
+        if due:
+            failed += _grade(course, due, course.order(assignment, arguments.seed, isolated), arguments.jobs)
+    if failed:
+        raise CourseError(f"{failed} submissions could not be graded; see above")
+
+
+def _grade(course: Course, due: Sequence[Submission], order: Order, jobs: int) -> int:
+    """Grade, with a line for each submission; returns how many could not be graded."""
+    failed = 0
+    start = time.perf_counter()
+    for number, outcome in enumerate(course.grade(due, order, jobs), start=1):
+        rate = number / (time.perf_counter() - start)
+        left = (len(due) - number) / rate
+        print(f"  {number:>4} / {len(due)}  {outcome.student:<24} {rate:5.1f} a second, {left:.0f} s left", end="")
+        if outcome.problem:
+            failed += 1
+            whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"
+            print(f"  {whose}\n        {outcome.problem}", end="")
+        for note in outcome.notes:
+            print(f"\n        {note}", end="")
+        print(flush=True)
+    return failed
+
+
+def show_doctor(course: Course, arguments: Arguments) -> None:
+    """Say what this machine offers for grading, and what will be done with it."""
+    found, problem = doctor.examine(course.directory.db_url, course.root)
+    print(found)
+    if problem:
+        raise CourseError(
+            f"students' code cannot be isolated here: {problem}. Grading refuses, unless --no-isolation"
+        )
+    print("students' code will be isolated")
 
 
 def feedback(course: Course, arguments: Arguments) -> None:
@@ -217,11 +253,16 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument("--students", nargs="+", default=[], metavar="STUDENT", help="default: all")
     grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
     grading.add_argument("--force", action="store_true", help="grade again what is graded")
+    grading.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
+    grading.add_argument(
+        "--no-isolation", action="store_true", help="run students' code without the jail; every report will say so"
+    )
     command("feedback", feedback).add_argument("--force", action="store_true", help="write every page again")
     command("export", export).add_argument(
         "--to", type=Path, default=DEFAULT_ROOT / "marks.csv", metavar="FILE", help="default: grader/marks.csv"
     )
     command("status", status)
+    command("doctor", show_doctor)
     trial = command("accuracy", show_accuracy)
     trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
     trial.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one a core")

@@ -20,9 +20,12 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from grader.class_run import Order, Outcome, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
+from grader.record import enter_marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
+FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -32,11 +35,20 @@ class CourseError(Exception):
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's work on one assignment: where it lies, and whether it still has to be graded."""
+    """One student's work on one assignment: where it lies, and whether it still has to be graded.
+
+    Attributes:
+        student: whose it is.
+        assignment: its name.
+        folder: where it lies.
+        depends_on: what its marks depend on, as a fingerprint.
+        due: whether they were never given, or depended on something else.
+    """
 
     student: str
     assignment: str
     folder: Path
+    depends_on: str
     due: bool
 
 
@@ -147,25 +159,54 @@ class Course:
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[Submission]:
         """What was handed in for an assignment, by all students or by those who are named.
 
-        A submission is due when it was never graded, or was handed in or released again since.
+        A submission is due if it was never graded, or if it, the release, the reference or the grader has changed.
         """
         found = {path.parent.name: path for path in sorted(self.submitted.glob(f"*/{assignment}"))}
-        return [
-            Submission(student, assignment, folder, self._due(student, assignment, folder))
-            for student, folder in found.items()
-            if not students or student in students
-        ]
+        order = self.order(assignment)
+        result = []
+        for student, folder in found.items():
+            if not students or student in students:
+                depends_on = fingerprint(order, folder)
+                known = self.autograded / student / assignment / FINGERPRINT
+                due = not (known.is_file() and known.read_text(encoding="ascii") == depends_on)
+                result.append(Submission(student, assignment, folder, depends_on, due))
+        return result
 
-    def _due(self, student: str, assignment: str, folder: Path) -> bool:
-        graded = self.autograded / student / assignment / f"{assignment}.ipynb"
-        if not graded.exists():
-            return True
-        sources = [*folder.glob("*.ipynb"), *(self.solutions / assignment).glob("*.*")]
-        # Not when a file was last written but when it came here: an archive keeps the old dates of what is in it.
-        return any(path.stat().st_ctime > graded.stat().st_mtime for path in sources)
+    def order(self, assignment: str, seed: int | None = None, isolated: bool = True) -> Order:
+        """What grading an assignment is about.
 
-    def autograde(self, submission: Submission, seed: int | None = None) -> None:
-        """Run a submission and enter its marks into the gradebook.
+        Args:
+            assignment: its name.
+            seed: of the secret cases; a new one if None.
+            isolated: whether students' code runs in the jail.
+        """
+        chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
+        return Order(assignment, self.solutions / assignment, self.exercises / assignment, chosen, isolated)
+
+    def grade(self, due: Sequence[Submission], order: Order, jobs: int) -> Iterator[Outcome]:
+        """Grade submissions of one assignment with the engine, and enter their marks.
+
+        Each is entered as it is done; what is stopped in between is due again, and nothing else is.
+
+        Args:
+            due: which.
+            order: what to grade.
+            jobs: how many at a time.
+        """
+        by_student = {submission.student: submission for submission in due}
+        with self.gradebook() as gradebook:
+            for outcome in run(order, [(s.student, s.folder) for s in due], jobs):
+                if outcome.notebook is not None:
+                    submission = by_student[outcome.student]
+                    timestamp = self.directory.get_existing_timestamp(str(submission.folder))
+                    enter_marks(gradebook, outcome.student, order.assignment, outcome.notebook, timestamp)
+                    folder = self.autograded / outcome.student / order.assignment
+                    # The marks first: a run that is killed between the two grades this one again, to the same marks.
+                    write_notebook(outcome.notebook, folder, order.release, {FINGERPRINT: submission.depends_on})
+                yield outcome
+
+    def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
+        """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
 
         Args:
             submission: which.

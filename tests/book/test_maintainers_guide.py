@@ -67,6 +67,6 @@ def test_to_add_an_assignment_is_to_add_its_folder(folder, tmp_path):
     handed_in.parent.mkdir(parents=True)
     nbformat.write(fill_in(released, {"scale": mistake.source}), handed_in)
     (submission,) = course.submissions("warm_up")
-    course.autograde(submission)
+    course.autograde_plainly(submission)
     (mark,) = course.marks()
     assert (mark.student, mark.exercise, mark.score, mark.most) == ("ada", "scale", 1, 3)

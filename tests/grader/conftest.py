@@ -16,7 +16,7 @@ def course(tmp_path_factory):
     shutil.copytree(ROOT / "solutions", base / "solutions", ignore=shutil.ignore_patterns("__pycache__"))
     config = (ROOT / "grader" / "nbgrader_config.py").read_text(encoding="utf-8")
     # A loop in a cell must not hold up the tests for half a minute.
-    (base / "grader" / "nbgrader_config.py").write_text(f"{config}\nc.Execute.timeout = 8\n", encoding="utf-8")
+    (base / "grader" / "nbgrader_config.py").write_text(f"{config}\nc.Execute.timeout = 20\n", encoding="utf-8")
     result = Course(base / "grader")
     for assignment in result.assignments():
         result.release(assignment)

