@@ -83,6 +83,9 @@ def test_an_attack_gains_nothing_and_harms_nobody(attack, judge, release, right,
     found = marks(outcome.notebook)
     assert found["centered_layer"] == 4
     assert found["my_linear"] <= 3  # what an honest wrong answer with the right parameters gets
+    if "nothing is here to be read" in HOSTILE[attack]:
+        (cell,) = (c for c in outcome.notebook.cells if c.source == HOSTILE[attack])
+        assert cell.outputs[-1].evalue == "nothing is here to be read", cell.outputs
     if attack not in TAKES_THE_REST:
         assert found["tensor_reduction"] == 8
     assert len(nbformat.writes(outcome.notebook)) < 5_000_000
