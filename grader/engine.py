@@ -30,6 +30,8 @@ SECONDS_FOR_AN_EXERCISE = 12.0
 SECONDS_FOR_A_SUBMISSION = 180.0
 SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
 MOST_WORKERS = 12  # for one submission
+# Of what a student's code displays. HTML and SVG can hold programs, which would run in the browser of who marks it.
+SHOWN = ("text/plain", "text/latex", "image/png", "image/jpeg")
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
                 lines = [line for line in lines if isinstance(line, str)]
                 kept.append(NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines))
             case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
-                data = {mime: text for mime, text in data.items() if isinstance(text, str)}
+                data = {mime: text for mime, text in data.items() if mime in SHOWN and isinstance(text, str)}
                 made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
                 if sort == "execute_result":
                     made.execution_count = count

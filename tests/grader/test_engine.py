@@ -218,6 +218,23 @@ def test_a_jail_that_is_lost_is_the_graders_fault_and_is_tried_again(judge, rele
     assert marks(judge.grade("ada", folder).notebook) == FULL
 
 
+def test_pictures_are_kept_and_programs_for_the_markers_browser_are_not(judge, release, right, hand_in):
+    source = """%matplotlib inline
+import matplotlib.pyplot as plt
+from IPython.display import HTML, Javascript, display
+display(HTML("<script>alert(1)</script>"), Javascript("alert(1)"))
+_ = plt.plot([1, 2])
+"""
+    notebook = fill_in(release, right)
+    notebook.cells.insert(3, nbformat.v4.new_code_cell(source))
+    graded = judge.grade("ada", hand_in(notebook)).notebook
+    (cell,) = (cell for cell in graded.cells if cell.source == source)
+    kinds = [set(output.data) for output in cell.outputs if "data" in output]
+    assert {"image/png", "text/plain"} in kinds
+    assert all(kind <= {"text/plain", "image/png"} for kind in kinds)
+    assert all("alert(1)" not in str(output) for output in cell.outputs)
+
+
 def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(judge, release, right, hand_in):
     notebook = fill_in(release, right)
     notebook.cells.insert(3, nbformat.v4.new_code_cell("torch.rand(3)"))
