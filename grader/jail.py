@@ -92,9 +92,10 @@ def _command(extra: Sequence[str]) -> list[str]:
     return [
         str(bubblewrap()),
         *("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
+        # First what is empty: the course or Python may lie in /tmp.
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         *("--ro-bind", "/usr", "/usr", *links, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
         *(part for path in visible for part in ("--ro-bind", path, path)),
-        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         *("--ro-bind", str(ROOT / "d2lblocks"), f"{COURSE}/d2lblocks"),
         *("--ro-bind", str(ROOT / "grader" / "__init__.py"), f"{COURSE}/grader/__init__.py"),
         *("--ro-bind", str(ROOT / "grader" / "jailed"), f"{COURSE}/grader/jailed"),
@@ -108,6 +109,7 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/scratch",
+        "TMPDIR": "/scratch",
         "LANG": "C.UTF-8",
         "PYTHONPATH": COURSE,
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -150,12 +152,9 @@ class Zygote:
             environment: dict[str, str] = {}
         else:
             command = arguments
-            environment = {
-                **os.environ,
-                **_environment(),
-                "PYTHONPATH": str(ROOT),
-                "HOME": os.environ.get("HOME", "/"),
-            }
+            # What the jail's has to say about threads and displays; folders and programs are this machine's.
+            environment = {**_environment(), **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            environment["TMPDIR"] = tempfile.gettempdir()
         try:
             self._process = subprocess.Popen(
                 command,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import sys
 from pathlib import Path
 
 SCRATCH = Path("/scratch")
@@ -21,7 +22,7 @@ MOST_OPEN_FILES = 256
 MOST_PROCESSES = 64
 
 _NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
-_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 4, 38, 24
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -65,7 +66,11 @@ def close_walls() -> None:
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
     _mount("tmpfs", str(SCRATCH), f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
-    _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
+    if any(path.startswith("/tmp/") for path in (sys.prefix, sys.base_prefix)):  # Python itself lies there
+        flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+        _checked(_libc.mount(None, b"/tmp", None, flags, None), "mount /tmp read-only")
+    else:
+        _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
     _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
     for limit, value in (
         (resource.RLIMIT_AS, used + MOST_MEMORY),
