@@ -103,7 +103,7 @@ class Judge:
 
 
 def _seed_of(student: str) -> int:
-    return int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 1
+    return 1 + (int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2)
 
 
 _judge: Judge | None = None

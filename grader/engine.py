@@ -20,6 +20,7 @@ from d2lblocks.checking.cases import Case
 from d2lblocks.checking.check import conclude, observe_all, problem_with
 from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
+from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
 from grader.jail import Zygote
 from grader.jailed.wire import WireError, receive, send
@@ -210,7 +211,7 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
                 "case": case.form,
                 "seconds": seconds,
             },
-            seconds,
+            PATIENCE * seconds,  # inside, what counts is the time of the processor
         )
         if isinstance(answer, Lost):
             return answer.observation, ""

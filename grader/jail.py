@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from grader.jailed.wire import WireError, receive, send
+from grader.jailed.wire import END, WireError, receive, send
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
@@ -65,7 +65,7 @@ def try_walls() -> str:
     with tempfile.TemporaryDirectory() as empty:
         zygote = Zygote(Path(empty))
         try:
-            channel = zygote.begin(0)
+            channel = zygote.begin(1)
             channel.settimeout(SECONDS_TO_START)
             send(channel, {"do": "run", "source": "import os; os.getpid()", "seconds": 5})
             outputs = receive(channel)["outputs"]
@@ -174,7 +174,7 @@ class Zygote:
         """Begin a submission in a worker of its own.
 
         Args:
-            seed: of its random numbers.
+            seed: of its random numbers; not 0.
 
         Returns:
             The channel to it.
@@ -210,7 +210,7 @@ class Zygote:
         assert self._control is not None
         channel.close()
         try:
-            self._control.sendall(b"k")
+            self._control.sendall(END)
             return str(receive(self._control).get("ended"))
         except (OSError, WireError) as error:
             raise JailError(f"the jail was lost: {error}") from error

@@ -3,8 +3,8 @@
     python -m grader.jailed DESCRIPTOR [MODULE …] [--walls]
 
 `DESCRIPTOR` is a socket to the grader. The zygote never runs a student's code. The grader sends a seed and with it
-the end of a channel: a submission begins. The byte ``k`` ends it. When it has ended, by itself or not, the zygote
-says how in one message, and is ready for the next.
+the end of a channel: a submission begins. `END`, which is as long, ends it. When it has ended, by itself or not, the
+zygote says how in one message, and is ready for the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 from grader.jailed import confine
 from grader.jailed.shell import Shell
-from grader.jailed.wire import send
+from grader.jailed.wire import END, send
 from grader.jailed.worker import serve
 
 RELEASE = Path("/release")
@@ -72,7 +72,7 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
             if ended in ready:
                 return why
             if control.fileno() in ready:
-                if not control.recv(1):
+                if not control.recv(len(END)):
                     os.kill(pid, signal.SIGKILL)
                     sys.exit(0)
                 why = why or "told to"
@@ -120,10 +120,10 @@ def main() -> None:
     gc.freeze()
     send(control, {"ready": os.getpid(), "torch": torch.__version__})
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 8, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, len(END), 1)
         if not message:
             return
-        if message == b"k":
+        if message == END:
             continue  # for a submission that has ended in the meantime
         (seed,) = struct.unpack("!Q", message)
         channel = socket.socket(fileno=descriptors[0])
