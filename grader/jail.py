@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
 RELEASE = "/release"
 SECONDS_TO_START = 120.0
+# What root's zygote needs, to make its workers somebody else's and to end them.
+_NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
 
 
 class JailError(Exception):
@@ -91,9 +93,13 @@ def _command(extra: Sequence[str]) -> list[str]:
             links += ["--ro-bind", str(at), str(at)]
     return [
         str(bubblewrap()),
-        *("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
+        # No limit on the number of processes holds for root: of root's zygote, the workers become somebody else.
+        *(("--cap-drop", "ALL", *_NEEDED_BY_ROOT) if os.geteuid() == 0 else ("--unshare-user",)),
+        *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
         # First what is empty: the course or Python may lie in /tmp.
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
+        *(part for path in [*visible, f"{COURSE}/grader"] for part in _folders_above(path)),
         *("--ro-bind", "/usr", "/usr", *links, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
         *(part for path in visible for part in ("--ro-bind", path, path)),
         *("--ro-bind", str(ROOT / "d2lblocks"), f"{COURSE}/d2lblocks"),
@@ -103,6 +109,11 @@ def _command(extra: Sequence[str]) -> list[str]:
         *(part for name, value in _environment().items() for part in ("--setenv", name, value)),
         *("--remount-ro", "/", "--chdir", "/tmp"),
     ]
+
+
+def _folders_above(path: str) -> list[str]:
+    """Made beforehand, so that everybody can enter them; those that bubblewrap makes for itself are closed."""
+    return [part for folder in reversed(Path(path, "_").parents[:-1]) for part in ("--dir", str(folder))]
 
 
 def _environment() -> dict[str, str]:

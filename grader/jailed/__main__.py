@@ -9,11 +9,11 @@ zygote says how in one message, and is ready for the next.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -29,21 +29,31 @@ from grader.jailed.worker import serve
 
 RELEASE = Path("/release")
 MOST_MEMORY_IN_ALL = 6 * 2**30
-MOST_PROCESSES_IN_ALL = 128
-SECONDS_BETWEEN_LOOKS = 0.2
+MOST_PROCESSES_IN_ALL = confine.MOST_PROCESSES * 3 // 4  # before the kernel refuses more
+SECONDS_BETWEEN_LOOKS = 0.1
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def _begin(control: socket.socket, channel: socket.socket, shell: Shell, seed: int, walls: bool) -> int:
-    """Fork a submission; returns a process whose end is the end of all that belongs to it."""
+def _begin(
+    control: socket.socket, channel: socket.socket, shell: Shell, seed: int, files: dict[str, bytes] | None
+) -> int:
+    """Fork a submission; returns a process whose end is the end of all that belongs to it.
+
+    Args:
+        control: what only the zygote may hold.
+        channel: of the submission, to the grader.
+        shell: in which its notebook will live.
+        seed: of its random numbers.
+        files: to be found in its scratch folder; None if it gets no walls.
+    """
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         control.close()
-        if walls:
+        if files is not None:
             confine.enter_namespaces()
             first = os.fork()
             if first:
@@ -51,9 +61,9 @@ def _begin(control: socket.socket, channel: socket.socket, shell: Shell, seed: i
                 os.waitpid(first, 0)
                 os._exit(0)
             confine.close_walls()
-            for path in RELEASE.iterdir():
-                if path.suffix != ".ipynb":
-                    shutil.copy(path, confine.SCRATCH / path.name)
+            for name, content in files.items():
+                (confine.SCRATCH / name).write_bytes(content)
+        os.dup2(sys.__stdout__.fileno(), sys.__stderr__.fileno())  # /dev/null; the other is the instructor's terminal
         serve(channel, shell, seed)
         status = 0
     except BaseException as error:
@@ -83,6 +93,10 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
     finally:
         os.close(ended)
         os.waitpid(pid, 0)
+        if walls:  # the first process of its namespaces is ours now, and it goes when all others in them are gone
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.wait()
 
 
 def _too_much(pid: int) -> str:
@@ -97,9 +111,9 @@ def _too_much(pid: int) -> str:
                 continue  # it has just ended
             processes += 1
             memory += (resident - shared) * _PAGE
-    if memory > MOST_MEMORY_IN_ALL:
-        return "memory"
-    return "processes" if processes > MOST_PROCESSES_IN_ALL else ""
+    if processes > MOST_PROCESSES_IN_ALL:
+        return "processes"
+    return "memory" if memory > MOST_MEMORY_IN_ALL else ""
 
 
 def main() -> None:
@@ -109,6 +123,7 @@ def main() -> None:
     control = socket.socket(fileno=int(descriptor))
     if walls:
         confine.hide_memory()
+        confine.adopt_orphans()
     torch.set_num_threads(1)
     for name in preload:
         if name != "--walls":
@@ -116,6 +131,8 @@ def main() -> None:
     shell = Shell()
     # Asks the processor what it can do, through /proc, which submissions have not. One thread: forking stays safe.
     torch.ones(2, 2) @ torch.ones(2, 2)
+    # Read here: a worker may not be allowed to.
+    files = {p.name: p.read_bytes() for p in RELEASE.iterdir() if p.suffix != ".ipynb"} if walls else None
     gc.collect()
     gc.freeze()
     send(control, {"ready": os.getpid(), "torch": torch.__version__})
@@ -127,7 +144,7 @@ def main() -> None:
             continue  # for a submission that has ended in the meantime
         (seed,) = struct.unpack("!Q", message)
         channel = socket.socket(fileno=descriptors[0])
-        pid = _begin(control, channel, shell, seed, walls)
+        pid = _begin(control, channel, shell, seed, files)
         channel.close()
         send(control, {"ended": _watch(control, pid, walls)})
 

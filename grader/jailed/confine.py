@@ -24,6 +24,7 @@ MOST_PROCESSES = 64
 _NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 4, 38, 24
+_PR_SET_CHILD_SUBREAPER = 36
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
@@ -46,8 +47,21 @@ def hide_memory() -> None:
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(dumpable)")
 
 
+def adopt_orphans() -> None:
+    """Become the parent of what this process's children leave behind."""
+    _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(child_subreaper)")
+
+
 def enter_namespaces() -> None:
-    """Leave the shared namespaces; the next child is the first process of new ones, and all die with it."""
+    """Leave the shared namespaces; the next child is the first process of new ones, and all die with it.
+
+    Root becomes nobody first: the kernel holds root, under whatever name, to no limit on the number of processes.
+    """
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(dumpable)")  # else its own maps are not its to write
     user, group = os.getuid(), os.getgid()
     _checked(_libc.unshare(_NAMESPACES), "unshare")
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")

@@ -12,6 +12,7 @@ leaves out what was fatal.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from types import FrameType
@@ -38,13 +39,17 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         seed: of the random numbers, so that a notebook which runs twice does the same twice.
     """
     torch.manual_seed(seed)
+    me = os.getpid()
     answers = {"run": _run, "look": _look, "observe": _observe}
     while True:
         try:
             message = receive(channel)
         except WireError:
             return
-        send(channel, answers[message["do"]](shell, message))
+        answer = answers[message["do"]](shell, message)
+        if os.getpid() != me:  # a cell forked, and this is the child
+            return
+        send(channel, answer)
 
 
 def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
