@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 import time
@@ -265,7 +264,7 @@ def parser() -> argparse.ArgumentParser:
     command("doctor", show_doctor)
     trial = command("accuracy", show_accuracy)
     trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
-    trial.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one a core")
+    trial.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
     command("mistakes", write_mistakes).add_argument(
         "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -70,11 +70,9 @@ class Judge:
 
     def __init__(self, order: Order) -> None:
         tasks = load(order.solutions).tasks
-        # What known mistakes give was found out for the release; the secret cases change nothing about it.
         public = read_public(order.release / "public.json").exercises
         self.exercises: dict[str, Exercise] = {
-            name: replace(task.without_known(order.seed), known=public[name].known, book=public[name].book)
-            for name, task in tasks.items()
+            name: task.for_grading(order.seed, public[name]) for name, task in tasks.items()
         }
         self.release = nbformat.read(order.release / f"{order.assignment}.ipynb", as_version=4)
         preload = sorted({name for exercise in self.exercises.values() for name in exercise.imports})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import resource
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from d2lblocks.tables import Table
 from grader import jail
+from grader.class_run import default_jobs
 from grader.jailed import confine
 
 
@@ -27,7 +27,6 @@ def examine(database: str, root: Path) -> tuple[Table, str]:
     problem = jail.why_not()
     walls = "" if problem else jail.try_walls()
     program = jail.bubblewrap()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = shutil.disk_usage(root).free / 2**30
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
@@ -43,7 +42,7 @@ def examine(database: str, root: Path) -> tuple[Table, str]:
             str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
             f"{confine.MOST_OPEN_FILES} for a submission",
         ],
-        ["cores", str(cores), "so many submissions at a time, unless --jobs says otherwise"],
+        ["cores", str(default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
         ["disk", f"{free:.0f} GB free", "for graded notebooks and the gradebook"],
         *([name, _version(name), ""] for name in ("torch", "nbgrader", "jupyterlab", "ipython")),
         ["gradebook", database, ""],

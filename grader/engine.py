@@ -110,9 +110,10 @@ class Worker:
             return Lost("Crash", "not run: the notebook had crashed too often before")
         self._begun += 1
         self._channel = self.zygote.begin(self.seed)
-        for message in self._done:
+        for message in list(self._done):
             answer = self._ask(message, SECONDS_FOR_A_CELL)
             if isinstance(answer, Lost):
+                self._done.remove(message)  # it was harmless the first time; the next worker does without
                 return answer
         return None
 

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 
 import nbformat
 import pytest
@@ -160,6 +161,8 @@ def test_a_message_is_two_sentences(name, mistake):
     message = entry_of(name, mistake).message
     assert 40 < len(message) < 420
     assert message.endswith((".", "?", "!"))
+    words = re.sub(r"`[^`]*`", "code", message)
+    assert len(re.findall(r"[.?!](?=\s|$|\))", words)) == 2
 
 
 def test_the_accuracy_table_says_what_was_found():
