@@ -15,7 +15,7 @@ DONE := _build/done
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help course test env book release sample autograde feedback export
-.PHONY: lab instructor serve refresh kills lock clean clean-class distclean FORCE
+.PHONY: lab instructor serve refresh kills fuzz lock clean clean-class distclean FORCE
 .DELETE_ON_ERROR:
 # One step after the other: the steps use all cores themselves, and their lines do not mix.
 .NOTPARALLEL:
@@ -145,6 +145,9 @@ refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 # What the tests do a dozen times, as often as you like; about nine seconds each.
 kills: env  ## kill a grading at 50 random moments (TIMES=50) and see that nothing is lost
 	@$(PY) -m tools.kills --times $(or $(TIMES),50)
+
+fuzz: env  ## send the judge 100,000 hostile messages (MESSAGES=100000); about a quarter of an hour
+	@$(PY) -m tools.fuzz --messages $(or $(MESSAGES),100000)
 
 lock:  ## requirements.lock from requirements.txt
 	@$(PYTHON) -m tools.lock

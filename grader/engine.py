@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,12 @@ SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and 
 MOST_WORKERS = 12  # for one submission
 # Of what a student's code displays. HTML and SVG can hold programs, which would run in the browser of who marks it.
 SHOWN = ("text/plain", "text/latex", "image/png", "image/jpeg")
+# The worker has limits of its own, a little lower; but the worker may have been taken over.
+MOST_OUTPUTS = 202
+MOST_TEXT = 110_000  # characters of a text
+MOST_OF_A_CELL = 8_000_000  # characters of all outputs of a cell
+MOST_OF_A_NAME = 200
+MOST_PRINTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,12 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     if isinstance(looked, Lost):
         return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
     described = looked.get("answer")
-    if not isinstance(described, dict):
+    if isinstance(described, dict):
+        kind = described.get("type")
+        described["type"] = _clean(kind, MOST_OF_A_NAME) if isinstance(kind, str) else "thing"
+    else:
+        described = None
+    if described is None:
         problem = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
         problem = problem_with(exercise, described)
@@ -222,13 +233,25 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
         )
         if isinstance(answer, Lost):
             return answer.observation, ""
-        try:
-            return decode_observation(answer.get("seen")), str(answer.get("printed", ""))
-        except BadObservation as error:
-            return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+        return what_was_seen(answer)
 
     # The answer works in another process; what passes here is the time that it takes.
     return conclude(exercise, *observe_all(exercise, look, SECONDS_FOR_AN_EXERCISE, patience=1), remark=remark)
+
+
+def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
+    """What a worker says about a case: the observation, and what was printed. It may say anything."""
+    printed = answer.get("printed")
+    try:
+        seen = decode_observation(answer.get("seen"))
+    except BadObservation as error:
+        return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+    return seen, _clean(printed, MOST_PRINTED) if isinstance(printed, str) else ""
+
+
+def _clean(text: str, most: int) -> str:
+    """A text that any file can hold: cut, and without halves of characters, which JSON can name."""
+    return text[:most].encode("utf-8", "replace").decode("utf-8")
 
 
 def _result(shown: Report | Progress, count: int) -> NotebookNode:
@@ -244,18 +267,35 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
         text = f"This cell {answer.message}."
         return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
     kept: list[NotebookNode] = []
+    room = MOST_OF_A_CELL
     outputs = answer.get("outputs")
-    for output in outputs if isinstance(outputs, Sequence) else ():
-        match output:
-            case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
-                kept.append(NotebookNode(output_type="stream", name=name, text=text))
-            case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
-                lines = [line for line in lines if isinstance(line, str)]
-                kept.append(NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines))
-            case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
-                data = {mime: text for mime, text in data.items() if mime in SHOWN and isinstance(text, str)}
-                made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
-                if sort == "execute_result":
-                    made.execution_count = count
-                kept.append(made)
+    for output in outputs[:MOST_OUTPUTS] if isinstance(outputs, list) else ():
+        made = _output(output, count)
+        if made is not None:
+            room -= len(str(made))
+            if room < 0:
+                text = "… and more, which is not kept\n"
+                return [*kept, NotebookNode(output_type="stream", name="stderr", text=text)]
+            kept.append(made)
     return kept
+
+
+def _output(output: Any, count: int) -> NotebookNode | None:
+    match output:
+        case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
+            return NotebookNode(output_type="stream", name=name, text=_clean(text, MOST_TEXT))
+        case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
+            lines = [_clean(line, MOST_TEXT) for line in lines[:100] if isinstance(line, str)]
+            kind, value = _clean(kind, MOST_OF_A_NAME), _clean(value, MOST_TEXT)
+            return NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines)
+        case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
+            data = {
+                mime: _clean(data[mime], MOST_TEXT if mime.startswith("text/") else MOST_OF_A_CELL)
+                for mime in SHOWN
+                if isinstance(data.get(mime), str)
+            }
+            made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
+            if sort == "execute_result":
+                made.execution_count = count
+            return made
+    return None

@@ -39,6 +39,8 @@ def find(folder: Path, assignment: str) -> tuple[Path, tuple[str, ...]]:
     Raises:
         BadSubmission: there is none that could be meant.
     """
+    if not folder.is_dir():
+        raise BadSubmission(f"{folder} is not there any more; nothing was entered")
     named = folder / f"{assignment}.ipynb"
     found = sorted(path for path in folder.glob("*.ipynb") if path.is_file() and not path.is_symlink())
     if named in found:
@@ -159,10 +161,11 @@ def _locked(cell: NotebookNode) -> bool:
 
 
 def _source(cell: NotebookNode) -> str:
-    """The source with Unix line ends, capped."""
+    """The source with Unix line ends, capped; half a character, which JSON can name and no file can hold, is a `?`."""
     source = cell.get("source", "")
     text = "".join(str(line) for line in source) if isinstance(source, list) else str(source)
-    return text.replace("\r\n", "\n").replace("\r", "\n")[:MOST_CHARACTERS]
+    text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _plain_cell(cell: NotebookNode, number: int) -> NotebookNode:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -75,9 +76,10 @@ class Trial:
 
     Args:
         base: an empty folder.
+        students: how many.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, students: int = STUDENTS) -> None:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "solutions" / ASSIGNMENT, base / "solutions" / ASSIGNMENT, ignore=ignored)
         (base / "grader").mkdir()
@@ -87,7 +89,7 @@ class Trial:
         solution = nbformat.read(self.course.solutions / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         release = nbformat.read(self.course.exercises / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         everybody = sample.students([(load(self.course.solutions / ASSIGNMENT), solution)])
-        for student in everybody[:STUDENTS]:
+        for student in everybody[:students]:
             path = self.course.submitted / student.name / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
             sample.hand_in(student.answers[ASSIGNMENT], release, path)
         self._beginning = base / "beginning"
@@ -98,6 +100,20 @@ class Trial:
             raise SystemExit(f"kills: the undisturbed run failed: {'; '.join(problems)}")
         self.seconds = time.monotonic() - start
         self.expected = self.state()
+
+    def reset(self) -> None:
+        """Make it a course in which nothing is graded."""
+        shutil.rmtree(self.course.root)
+        shutil.copytree(self._beginning, self.course.root)
+
+    def command(self, jobs: int = 2) -> list[str]:
+        """What grades it."""
+        command = [sys.executable, "-m", "grader", "--course", str(self.course.root), "autograde"]
+        return [*command, "--jobs", str(jobs), "--seed", str(SEED), *([] if isolated() else ["--no-isolation"])]
+
+    def differences(self) -> list[str]:
+        """Where its state is not that after the undisturbed run."""
+        return _differences(self.state(), self.expected)
 
     def state(self) -> State:
         """What the gradebook and the graded notebooks say, without what says when."""
@@ -127,8 +143,7 @@ class Trial:
             victim: one of `VICTIMS`.
             moment: in seconds after the start. If there is nobody of the kind then, the next one is killed.
         """
-        shutil.rmtree(self.course.root)
-        shutil.copytree(self._beginning, self.course.root)
+        self.reset()
         start = time.monotonic()
         running = self._start()
         time.sleep(moment)
@@ -142,7 +157,7 @@ class Trial:
         else:
             problems += self._wait(running)
         seconds = time.monotonic() - start
-        problems += _differences(self.state(), self.expected)
+        problems += self.differences()
         problems += [f"left running: {name}" for name in _left_running()]
         return Kill(seed, moment, killed, tuple(problems), seconds)
 
@@ -152,9 +167,7 @@ class Trial:
         return [f"{key} is {row[0]}" for key, row in rows.items() if row[0] is not None and row != self.expected[key]]
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "grader", "--course", str(self.course.root), "autograde", "--jobs", "2"]
-        command += ["--seed", str(SEED), *([] if isolated() else ["--no-isolation"])]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(self.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     @staticmethod
     def _wait(running: subprocess.Popen[str]) -> Iterator[str]:
@@ -170,6 +183,7 @@ class Trial:
             yield f"the run ended with exit status {running.returncode}: {last}"
 
 
+@functools.cache
 def isolated() -> bool:
     """Whether there is a jail on this machine; without one there are fewer kinds of processes."""
     return not (jail.why_not() or jail.try_walls())

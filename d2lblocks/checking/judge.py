@@ -30,6 +30,8 @@ TOLERANCE: dict[torch.dtype, tuple[float, float]] = {
 }
 _EXACT = (0.0, 0.0)
 MOST_OF_A_MESSAGE = 120
+MOST_OF_A_RAISED = 300  # of an exception's message, and of the line where it came from
+MOST_OF_A_FIELD = 200
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Difference:
             case "missing":
                 return f"There is no {self.field}; the reference has one: {self.expected}."
             case "unexpected":
-                article = "an" if self.field[0] in "aeiou" else "a"
+                article = "an" if self.field.startswith(tuple("aeiou")) else "a"
                 return f"There is also {article} {self.field}: {self.observed}; the reference has none."
             case "none":
                 return f"The {self.field} is None; the reference's is {self.expected}."
@@ -80,7 +82,7 @@ def compare(observed: Value, expected: Value, field: str = "result") -> Iterator
                 yield Difference(inner.format(key), "missing", "", in_words(expected[key]))
         for key in observed:
             if key not in expected:
-                yield Difference(inner.format(key), "unexpected", in_words(observed[key]), "")
+                yield Difference(inner.format(key[:MOST_OF_A_FIELD]), "unexpected", in_words(observed[key]), "")
     elif isinstance(observed, Tensor) and isinstance(expected, Tensor):
         yield from _compare_tensors(observed, expected, field)
     elif isinstance(observed, list) and isinstance(expected, list) and not _plain(expected):
@@ -95,7 +97,7 @@ def compare(observed: Value, expected: Value, field: str = "result") -> Iterator
     elif isinstance(observed, float) and isinstance(expected, float):
         if not math.isclose(observed, expected, rel_tol=1e-6, abs_tol=1e-9) and observed is not expected:
             yield Difference(field, "values", in_words(observed), in_words(expected))
-    elif observed != expected:
+    elif _types(observed) != _types(expected) or observed != expected:
         yield Difference(field, "values", in_words(observed), in_words(expected))
 
 
@@ -104,24 +106,38 @@ def _plain(members: list[Value]) -> bool:
     return all(isinstance(member, bool | int | str) for member in members)
 
 
+def _types(value: Value) -> list[type]:
+    """Of the members of a list, which Python calls equal if they are 1, 1.0 and True; they need not be plain."""
+    return [type(member) for member in value] if isinstance(value, list) else []
+
+
 def _compare_raised(observed: Value, expected: Value, field: str) -> Iterator[Difference]:
     if not isinstance(expected, dict):
         yield Difference(field, "raised", _raised_in_words(observed), "")
     elif not isinstance(observed, dict):
         yield Difference(field, "not raised", "", str(expected.get("type")))
-    elif expected.get("type") not in (observed.get("type"), *_bases(observed)):  # a special case of it is one, too
+    elif said(expected, "type") not in (
+        said(observed, "type"),
+        *_bases(observed),
+    ):  # a special case of it is one, too
         yield Difference(field, "raised", _raised_in_words(observed), str(expected.get("type")))
 
 
-def _bases(raised: dict[str, Value]) -> list[Value]:
+def said(raised: Value, key: str) -> str:
+    """A part of what was raised, as text; empty if it is none: what was raised may be made up."""
+    value = raised.get(key) if isinstance(raised, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _bases(raised: dict[str, Value]) -> list[str]:
     bases = raised.get("bases")
-    return bases if isinstance(bases, list) else []
+    return [base for base in bases if isinstance(base, str)] if isinstance(bases, list) else []
 
 
 def _raised_in_words(raised: Value) -> str:
     if not isinstance(raised, dict):
         return in_words(raised)
-    kind, message = str(raised.get("type")), str(raised.get("message"))
+    kind, message = said(raised, "type")[:MOST_OF_A_MESSAGE], said(raised, "message")[:MOST_OF_A_RAISED]
     match kind:
         case "OutOfTime":
             return f"It did not come to an end and was {message}"
@@ -130,7 +146,8 @@ def _raised_in_words(raised: Value) -> str:
     if len(message) > MOST_OF_A_MESSAGE:  # PyTorch's are long; the first sentence says what is wrong
         message = message.partition(". ")[0]
     text = f"It raised {kind}: {message}".rstrip(" :.")
-    return f"{text}, in `{raised['line']}`" if raised.get("line") else text
+    line = said(raised, "line")[:MOST_OF_A_RAISED]
+    return f"{text}, in `{line}`" if line else text
 
 
 def _compare_tensors(observed: Tensor, expected: Tensor, field: str) -> Iterator[Difference]:
@@ -173,7 +190,7 @@ def in_words(value: Value) -> str:
         case []:
             return "()"
         case list() if all(isinstance(member, int) for member in value):
-            return f"({', '.join(map(str, value))}{',' if len(value) == 1 else ''})"
+            return f"({', '.join(str(member)[:20] for member in value)[:200]}{',' if len(value) == 1 else ''})"
         case list():
             return f"[{', '.join(map(in_words, value))}]"[:200]
         case dict():
@@ -245,8 +262,9 @@ def _failed(check: Check, label: str, seen: Observation, differences: list[Diffe
     status = "fail"
     if isinstance(raised, dict) and first.kind == "raised":
         # The stub raises without a message; PyTorch, where `forward` is missing, with one.
-        unanswered = raised.get("type") == "NotImplementedError" and not raised.get("message")
-        status = "unanswered" if unanswered else "timeout" if raised.get("type") == "OutOfTime" else "error"
+        kind = said(raised, "type")
+        unanswered = kind == "NotImplementedError" and not said(raised, "message")
+        status = "unanswered" if unanswered else "timeout" if kind == "OutOfTime" else "error"
     if status == "unanswered":
         return Verdict(check, status, 0, "")
     what = (f"{first.field}: {first.kind}", first.observed)
@@ -316,4 +334,4 @@ def _same_in_a_case(
 def _says(observation: Observation) -> str:
     """What was raised, apart from numbers."""
     raised = observation.get("raised")
-    return re.sub(r"[\d.]+", "", str(raised.get("message"))) if isinstance(raised, dict) else ""
+    return re.sub(r"[\d.]+", "", said(raised, "message"))

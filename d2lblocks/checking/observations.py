@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import torch
@@ -21,6 +22,7 @@ Observation: TypeAlias = dict[str, Value]
 MOST_BYTES_OF_A_TENSOR = 4 * 2**20
 MOST_CHARACTERS = 2_000
 MOST_MEMBERS = 2_000
+MOST_VALUES = 100_000  # in a whole observation
 MOST_DEPTH = 8
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -54,7 +56,7 @@ def encode(value: object, depth: int = 0) -> Any:
         # JSON has no nan and no inf.
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, str):
-        return str(value)[:MOST_CHARACTERS]
+        return _text(value)
     if isinstance(value, Tensor):
         return {"tensor": _encode_tensor(value)}
     if isinstance(value, list | tuple):
@@ -64,8 +66,13 @@ def encode(value: object, depth: int = 0) -> Any:
     if isinstance(value, dict):
         if len(value) > MOST_MEMBERS:
             raise BadObservation(f"a dict of {len(value)} members; {MOST_MEMBERS} at most")
-        return {"dict": {str(k)[:MOST_CHARACTERS]: encode(v, depth + 1) for k, v in value.items()}}
+        return {"dict": {_text(k): encode(v, depth + 1) for k, v in value.items()}}
     raise BadObservation(f"a {type(value).__name__}, which is neither a tensor nor plain data")
+
+
+def _text(value: object) -> str:
+    """As a string that any file can hold: cut, and without halves of characters."""
+    return str(value)[:MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
 def _encode_tensor(tensor: Tensor) -> dict[str, Any]:
@@ -79,28 +86,33 @@ def _encode_tensor(tensor: Tensor) -> dict[str, Any]:
     return {"dtype": name, "shape": list(tensor.shape), "data": base64.b64encode(data).decode()}
 
 
-def decode(form: Any, depth: int = 0) -> Value:
+def decode(form: Any) -> Value:
     """The observation that `encode` wrote; the input may come from a stranger.
 
     Raises:
         BadObservation: for anything that `encode` cannot have written.
     """
+    return _decode(form, 0, iter(range(MOST_VALUES)))
+
+
+def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
+    """Args: the form, how deep in the tree it is, and a thing that runs out when there were too many."""
     if depth > MOST_DEPTH:
         raise BadObservation("nested too deeply")
+    if next(left, None) is None:
+        raise BadObservation("more values than an answer can need")
     if form is None or isinstance(form, bool | int | float):
         return form
     if isinstance(form, str):
-        if len(form) > MOST_CHARACTERS:
-            raise BadObservation("a string that is too long")
-        return form
+        return _checked(form)
     if isinstance(form, list):
         if len(form) > MOST_MEMBERS:
             raise BadObservation("a list that is too long")
-        return [decode(member, depth + 1) for member in form]
+        return [_decode(member, depth + 1, left) for member in form]
     if isinstance(form, dict) and len(form) == 1:
         (kind, content), *_ = form.items()
         if kind == "dict" and isinstance(content, dict) and len(content) <= MOST_MEMBERS:
-            return {str(k): decode(v, depth + 1) for k, v in content.items()}
+            return {_checked(str(k)): _decode(v, depth + 1, left) for k, v in content.items()}
         if kind == "tensor" and isinstance(content, dict):
             return _decode_tensor(content)
         if kind == "float" and content in ("nan", "inf", "-inf"):
@@ -108,15 +120,27 @@ def decode(form: Any, depth: int = 0) -> Value:
     raise BadObservation("not the form of an observation")
 
 
+def _checked(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise BadObservation("a string that is too long")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half of a character, which JSON can name
+        raise BadObservation("a string that is not a text") from error
+    return text
+
+
 def _decode_tensor(form: dict[str, Any]) -> Tensor:
     try:
         dtype = _DTYPES[form["dtype"]]
         shape = form["shape"]
         data = base64.b64decode(form["data"], validate=True)
-        sizes_are_plain = all(type(size) is int and 0 <= size <= MOST_BYTES_OF_A_TENSOR for size in shape)
+        sizes_are_plain = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
     except (KeyError, TypeError, ValueError) as error:
         raise BadObservation("a tensor that cannot be read") from error
     if not sizes_are_plain or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
+        raise BadObservation("a tensor of impossible shape or size")
+    if math.prod(size or 1 for size in shape) > MOST_BYTES_OF_A_TENSOR:  # also of an empty one
         raise BadObservation("a tensor of impossible shape or size")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise BadObservation("a tensor whose data do not fill its shape")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from typing import Any
 
 MOST_BYTES = 32 * 2**20
@@ -53,17 +54,26 @@ def send_packed(to: socket.socket, packed: bytes) -> None:
 
 
 def receive(source: socket.socket) -> dict[str, Any]:
-    """Wait for a message, as long as the socket's own time limit says.
+    """Wait for a message, in all as long as the socket's own time limit says, however slowly it trickles in.
 
     Raises:
         TimeoutError: the limit is over.
         WireError: the other end closed the connection, or sent something that is no message.
     """
-    (length,) = _LENGTH.unpack(_exactly(source, _LENGTH.size))
+    limit = source.gettimeout()
+    deadline = None if limit is None else time.monotonic() + limit
+    try:
+        return _receive(source, deadline)
+    finally:
+        source.settimeout(limit)
+
+
+def _receive(source: socket.socket, deadline: float | None) -> dict[str, Any]:
+    (length,) = _LENGTH.unpack(_exactly(source, _LENGTH.size, deadline))
     if length > MOST_BYTES:
         raise WireError(f"a message of {length:,} bytes is announced")
     try:
-        message = json.loads(_exactly(source, length))
+        message = json.loads(_exactly(source, length, deadline))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {type(error).__name__}") from error
     if not isinstance(message, dict):
@@ -71,10 +81,15 @@ def receive(source: socket.socket) -> dict[str, Any]:
     return message
 
 
-def _exactly(source: socket.socket, count: int) -> bytes:
+def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytes:
     parts = bytearray()
     while len(parts) < count:
         try:
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                source.settimeout(left)
             part = source.recv(min(count - len(parts), 2**20))
         except TimeoutError:
             raise
