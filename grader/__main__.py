@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import inspect
+import io
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
 import nbformat
 import torch
+from nbgrader.api import InvalidEntry, MissingEntry
+from sqlalchemy.exc import SQLAlchemyError
 
 from d2lblocks.tables import Table
-from grader import accuracy, doctor, jail, pages, sample
+from grader import accuracy, doctor, faults, jail, pages, sample
+from grader.alone import NotAlone, alone
 from grader.authoring import load
-from grader.class_run import GraderError, Order, default_jobs
-from grader.course import DEFAULT_ROOT, Course, CourseError, Mark, Submission
+from grader.class_run import GraderError, default_jobs
+from grader.course import DEFAULT_ROOT, Course, CourseError, Mark
+from grader.progress import Progress
 
 GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
 
@@ -27,14 +34,21 @@ T = TypeVar("T")
 
 
 def release(course: Course, arguments: Arguments) -> None:
-    """Make exercises/ from solutions/."""
+    """Make exercises/ from solutions/.
+
+    Solutions are taken out, and the public cases are put beside each notebook. Nothing secret is in there: it can be
+    handed out as it is.
+    """
     for assignment in course.choose(arguments.assignments):
         course.release(assignment)
         print(f"released {course.exercises / assignment}")
 
 
 def hand_in_sample(course: Course, arguments: Arguments) -> None:
-    """Hand in the sample class, or remove it."""
+    """Hand in the sample class, or remove it.
+
+    Forty made-up students, whose names begin with `sample-`, give every answer of the catalogues between them.
+    """
     if arguments.remove:
         count = sample.remove(course.submitted, course.autograded, course.feedback_directory)
         with course.gradebook() as gradebook:
@@ -64,7 +78,12 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
 
 
 def autograde(course: Course, arguments: Arguments) -> None:
-    """Grade what was handed in and not yet graded."""
+    """Grade what was handed in and not yet graded.
+
+    Students' code is run in a jail; marks go into the gradebook as they are made. What was graded is graded again
+    only if the submission, the release, the reference or the grader has changed. It can be stopped at any time: the
+    same command goes on from there. Exit status 1 if any submission could not be graded.
+    """
     chosen = {name: course.submissions(name, arguments.students) for name in course.choose(arguments.assignments)}
     for student in arguments.students:
         if not any(s.student == student for everything in chosen.values() for s in everything):
@@ -73,47 +92,45 @@ def autograde(course: Course, arguments: Arguments) -> None:
     problem = jail.why_not() if isolated else ""
     if problem:
         raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
-    failed = 0
+    due = {name: [s for s in everything if s.due or arguments.force] for name, everything in chosen.items()}
     for assignment, everything in chosen.items():
-        due = [s for s in everything if s.due or arguments.force]
-        print(f"{assignment}: {len(everything)} submissions, {len(due)} to grade")
-        if due:
-            failed += _grade(course, due, course.order(assignment, arguments.seed, isolated), arguments.jobs)
-    if failed:
-        raise CourseError(f"{failed} submissions could not be graded; see above")
-
-
-def _grade(course: Course, due: Sequence[Submission], order: Order, jobs: int) -> int:
-    """Grade, with a line for each submission; returns how many could not be graded."""
-    failed = 0
-    start = time.perf_counter()
-    for number, outcome in enumerate(course.grade(due, order, jobs), start=1):
-        rate = number / (time.perf_counter() - start)
-        left = (len(due) - number) / rate
-        print(f"  {number:>4} / {len(due)}  {outcome.student:<24} {rate:5.1f} a second, {left:.0f} s left", end="")
-        if outcome.problem:
-            failed += 1
-            whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"
-            print(f"  {whose}\n        {outcome.problem}", end="")
-        for note in outcome.notes:
-            print(f"\n        {note}", end="")
-        print(flush=True)
-    return failed
+        print(f"{assignment}: {len(everything)} submissions, {len(due[assignment])} to grade")
+    progress = Progress(sum(map(len, due.values())))
+    if not progress.total:
+        return
+    course.prove_writable()
+    for assignment, some in due.items():
+        if some:
+            order = course.order(assignment, arguments.seed, isolated)
+            for outcome in course.grade(some, order, arguments.jobs):
+                progress.add(assignment, outcome)
+    progress.end()
+    if progress.failed:
+        raise CourseError(f"{progress.failed} submissions could not be graded; see above")
 
 
 def show_doctor(course: Course, arguments: Arguments) -> None:
-    """Say what this machine offers for grading, and what will be done with it."""
-    found, problem = doctor.examine(course.directory.db_url, course.root)
-    print(found)
-    if problem:
+    """Say what this machine offers for grading, and what will be done with it.
+
+    Everything is found out by trying it. Exit status 1 if grading would refuse.
+    """
+    found = doctor.examine(course.directory.db_url, course.root)
+    print(found.table)
+    if found.jail:
         raise CourseError(
-            f"students' code cannot be isolated here: {problem}. Grading refuses, unless --no-isolation"
+            f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
         )
     print("students' code will be isolated")
+    if found.gradebook:
+        raise CourseError(found.gradebook)
 
 
 def feedback(course: Course, arguments: Arguments) -> None:
-    """Write a page for each graded submission."""
+    """Write a page for each graded submission.
+
+    It shows the student's notebook with the tables of checks, and comments that were written in the formgrader. Pages
+    that are newer than what they show are left alone.
+    """
     for assignment in course.choose(arguments.assignments):
         graded = sorted(course.autograded.glob(f"*/{assignment}/{assignment}.ipynb"))
         due = [path for path in graded if arguments.force or _newer(path, _page(course, path))]
@@ -152,13 +169,20 @@ def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None
 
 
 def export(course: Course, arguments: Arguments) -> None:
-    """Write all marks to a CSV file."""
+    """Write all marks to a CSV file.
+
+    One row for each student and assignment, by nbgrader's own exporter.
+    """
     course.export(arguments.to)
     print(f"marks: {arguments.to}")
 
 
 def status(course: Course, arguments: Arguments) -> None:
-    """Show the marks of the class, by assignment, student and exercise."""
+    """Show the marks of the class, by assignment, student and exercise.
+
+    If the sample class is in it, its marks are compared with those that its answers are worth; exit status 1 if any
+    differs.
+    """
     marks = course.marks()
     if not marks:
         print("nothing is graded yet; put submissions into submitted/ and run: python -m grader autograde")
@@ -199,7 +223,10 @@ def _class_report(marks: Sequence[Mark]) -> Table:
 
 
 def show_accuracy(course: Course, arguments: Arguments) -> None:
-    """Try every answer of the catalogues, and say how often the grader is right."""
+    """Try every answer of the catalogues, and say how often the grader is right.
+
+    Exit status 1 if a wrong answer passes or is not named, or a right one fails.
+    """
     folders = [course.solutions / name for name in course.choose(arguments.assignments)]
     found: list[accuracy.Accuracy] = []
     for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
@@ -220,7 +247,10 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 
 
 def write_mistakes(course: Course, arguments: Arguments) -> None:
-    """Write the book's page of common mistakes from the catalogues."""
+    """Write the book's page of common mistakes from the catalogues.
+
+    For each mistake its message, its source, and where the book explains it.
+    """
     chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
     folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
     page = pages.mistakes_page((load(folder), folder) for folder in folders)
@@ -231,59 +261,120 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m grader", description="The course, on top of nbgrader.")
+    result = argparse.ArgumentParser(
+        prog="python -m grader",
+        description="The course, on top of nbgrader. The usual way: release, autograde, status, feedback, export.",
+        epilog="`python -m grader COMMAND --help` says more about a command, with examples.",
+    )
     result.add_argument(
         "--course", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="folder with nbgrader_config.py"
     )
     commands = result.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[Course, Arguments], None]) -> argparse.ArgumentParser:
-        summary = str(run.__doc__)
-        added = commands.add_parser(name, help=summary, description=summary)
-        added.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
-        added.set_defaults(run=run)
+    def command(
+        name: str,
+        run: Callable[[Course, Arguments], None],
+        examples: Mapping[str, str],
+        *,
+        of_assignments: bool = True,
+        alone: bool = False,
+    ) -> argparse.ArgumentParser:
+        text = inspect.cleandoc(str(run.__doc__))
+        shown = "\n".join(f"  python -m grader {name + ' ' + more:<38} {what}" for more, what in examples.items())
+        added = commands.add_parser(
+            name,
+            help=text.partition("\n")[0],
+            description=text,
+            epilog=f"examples:\n{shown}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if of_assignments:
+            added.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
+        added.set_defaults(run=run, alone=alone)
         return added
 
-    command("release", release)
-    command("sample", hand_in_sample).add_argument(
-        "--remove", action="store_true", help="take the sample class out of the course, its marks too"
+    command("release", release, {"": "every assignment", "custom_layers": "this one"}, alone=True)
+    command(
+        "sample", hand_in_sample, {"": "hand in", "--remove": "take them out again, with their marks"}, alone=True
+    ).add_argument("--remove", action="store_true", help="take the sample class out of the course, its marks too")
+    grading = command(
+        "autograde",
+        autograde,
+        {
+            "": "whatever is due",
+            "custom_layers --jobs 8": "one assignment, eight at a time",
+            "--students ada alan --force": "two students, once more",
+            "--seed 793910 --force": "with the secret cases of that seed",
+        },
+        alone=True,
     )
-    grading = command("autograde", autograde)
     grading.add_argument("--students", nargs="+", default=[], metavar="STUDENT", help="default: all")
     grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
     grading.add_argument("--force", action="store_true", help="grade again what is graded")
-    grading.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
+    grading.add_argument("--jobs", type=_jobs, default=default_jobs(), metavar="N", help="default: one for each core")
     grading.add_argument(
         "--no-isolation", action="store_true", help="run students' code without the jail; every report will say so"
     )
-    command("feedback", feedback).add_argument("--force", action="store_true", help="write every page again")
-    command("export", export).add_argument(
+    command(
+        "feedback", feedback, {"": "pages that are missing or old", "--force": "every page once more"}
+    ).add_argument("--force", action="store_true", help="write every page again")
+    command(
+        "export", export, {"": "to grader/marks.csv", "--to marks.csv": "to a file of yours"}, of_assignments=False
+    ).add_argument(
         "--to", type=Path, default=DEFAULT_ROOT / "marks.csv", metavar="FILE", help="default: grader/marks.csv"
     )
-    command("status", status)
-    command("doctor", show_doctor)
-    trial = command("accuracy", show_accuracy)
+    command("status", status, {"": "the whole class", "custom_layers": "in one assignment"})
+    command("doctor", show_doctor, {"": "before the first grading, and when it refuses"}, of_assignments=False)
+    trial = command(
+        "accuracy",
+        show_accuracy,
+        {"": "all assignments", "custom_layers --seeds 100": "one, more thoroughly"},
+    )
     trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
-    trial.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
+    trial.add_argument("--jobs", type=_jobs, default=default_jobs(), metavar="N", help="default: one for each core")
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
-    command("mistakes", write_mistakes).add_argument(
+    command("mistakes", write_mistakes, {"": "after a catalogue has changed"}).add_argument(
         "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
     )
     return result
 
 
+def _jobs(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
+
+
 def main() -> int:
     """Run one command; an error is one line and exit status 1."""
     arguments = parser().parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a student calls a file need not be text
+            stream.reconfigure(errors="backslashreplace")
+    gradebook = ""
     try:
-        arguments.run(Course(arguments.course), arguments)
-    except (CourseError, GraderError, ValueError, OSError) as error:
-        print(f"grader: {error}", file=sys.stderr)
-        return 1
+        course = Course(arguments.course)
+        gradebook = course.directory.db_url
+        with alone(course.root) if arguments.alone else contextlib.nullcontext():
+            arguments.run(course, arguments)
+    except (SQLAlchemyError, InvalidEntry) as error:
+        return _failed(faults.of_the_database(error, gradebook))
+    except MissingEntry as error:
+        return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
+    except OSError as error:
+        return _failed(faults.of_the_disk(error, arguments.course))
+    except (CourseError, GraderError, NotAlone, ValueError) as error:
+        return _failed(str(error))
     except KeyboardInterrupt:
         print("\ngrader: stopped; what is graded is kept, the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _failed(line: str) -> int:
+    print(f"grader: {line}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import secrets
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
+from sqlalchemy import make_url
 from sqlalchemy.exc import SAWarning
+from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -25,8 +28,17 @@ from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.record import enter_marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
+SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 DEFAULT_ROOT = Path(__file__).resolve().parent
+
+
+def _patient(address: str) -> str:
+    """The address of a gradebook that waits longer for another program's lock."""
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite" and "timeout" not in url.query:
+        url = url.update_query_dict({"timeout": str(SECONDS_FOR_A_LOCK)})
+    return url.render_as_string(hide_password=False)
 
 
 class CourseError(Exception):
@@ -84,7 +96,7 @@ class Course:
         self.directory = CourseDirectory(config=self.config)
         self.api = NbGraderAPI(self.directory, config=self.config)
         # What nbgrader logs comes back from each call; printing it as well would bury the one line that matters.
-        for logger in (self.api.log, self.directory.log):
+        for logger in (self.api.log, self.directory.log, app_log):  # the last one is the gradebook's
             logger.handlers = [logging.NullHandler()]
             logger.propagate = False
 
@@ -116,8 +128,18 @@ class Course:
     @contextlib.contextmanager
     def gradebook(self) -> Iterator[Gradebook]:
         """The gradebook, open."""
-        with Gradebook(self.directory.db_url, self.directory.course_id) as gradebook:
+        with Gradebook(_patient(self.directory.db_url), self.directory.course_id) as gradebook:
             yield gradebook
+
+    def prove_writable(self) -> None:
+        """See that graded notebooks can be kept, before the first one is made.
+
+        Raises:
+            OSError: they cannot.
+        """
+        self.autograded.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.autograded):
+            pass
 
     def assignments(self) -> list[str]:
         """Every folder of `solutions/` that has a notebook of its own name."""
@@ -198,12 +220,20 @@ class Course:
             for outcome in run(order, [(s.student, s.folder) for s in due], jobs):
                 if outcome.notebook is not None:
                     submission = by_student[outcome.student]
-                    timestamp = self.directory.get_existing_timestamp(str(submission.folder))
+                    timestamp = self._timestamp(submission)
                     enter_marks(gradebook, outcome.student, order.assignment, outcome.notebook, timestamp)
                     folder = self.autograded / outcome.student / order.assignment
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
                     write_notebook(outcome.notebook, folder, order.release, {FINGERPRINT: submission.depends_on})
                 yield outcome
+
+    def _timestamp(self, submission: Submission) -> str | None:
+        """When it was handed in, if that is known."""
+        try:
+            return self.directory.get_existing_timestamp(str(submission.folder))
+        except (AttributeError, OSError, ValueError):  # nbgrader 0.9.6 trips over its own message
+            path = submission.folder / "timestamp.txt"
+            raise CourseError(f"{path} does not say when it was handed in; mend or delete it") from None
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
         """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.

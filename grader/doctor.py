@@ -1,53 +1,87 @@
-"""What this machine offers for grading, and what the grader will do with it."""
+"""What this machine offers for grading, and what the grader will do with it; found out by trying."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
+import os
 import platform
 import resource
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
 from d2lblocks.tables import Table
-from grader import jail
+from grader import faults, jail
 from grader.class_run import default_jobs
 from grader.jailed import confine
 
+_SYS_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET_VERSION = 444, 1  # the number is the same on all machines
+_NAMESPACES = {
+    "mount": 0x20000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "uts": 0x04000000,
+}
+_USER = 0x10000000
 
-def examine(database: str, root: Path) -> tuple[Table, str]:
+
+@dataclass(frozen=True)
+class Found:
+    """What a machine offers.
+
+    Attributes:
+        table: to be shown.
+        jail: why students' code cannot be isolated; empty if it can.
+        gradebook: why marks cannot be entered; empty if they can.
+    """
+
+    table: Table
+    jail: str
+    gradebook: str
+
+
+def examine(database: str, root: Path) -> Found:
     """Look at this machine.
 
     Args:
         database: the gradebook's address.
         root: the course's folder.
-
-    Returns:
-        What was found; and why students' code cannot be isolated, empty if it can.
     """
     problem = jail.why_not()
     walls = "" if problem else jail.try_walls()
-    program = jail.bubblewrap()
-    free = shutil.disk_usage(root).free / 2**30
+    gradebook, broken = _gradebook(database)
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
-        ["bubblewrap", str(program or "missing"), problem or "the jail around everything: no network, no files"],
-        [
-            "walls",
-            "yes" if not (problem or walls) else "no",
-            walls or problem or "a world of its own for each submission",
-        ],
-        ["memory", f"{confine.MOST_MEMORY / 2**30:g} GB", "for each process of a submission, at most"],
-        [
-            "open files",
-            str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-            f"{confine.MOST_OPEN_FILES} for a submission",
-        ],
+        ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
+        ["namespaces", *_namespaces()],
+        ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
+        ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
+        ["cgroups", *_cgroups()],
+        *_limits(),
         ["cores", str(default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
-        ["disk", f"{free:.0f} GB free", "for graded notebooks and the gradebook"],
-        *([name, _version(name), ""] for name in ("torch", "nbgrader", "jupyterlab", "ipython")),
-        ["gradebook", database, ""],
+        ["disk", *_disk(root)],
+        *([name, _version(name), use] for name, use in _PACKAGES.items()),
+        ["gradebook", *gradebook],
     ]
-    return Table(["what", "found", "used for"], rows), problem or walls
+    return Found(Table(["what", "found", "used for"], rows), problem or walls, broken)
+
+
+_PACKAGES = {
+    "torch": "in the jail, and for the reference outside",
+    "ipython": "runs the cells, in the jail",
+    "nbgrader": "the gradebook, the release, the feedback, the formgrader",
+    "jupyterlab": "where students work; `make instructor` opens the formgrader in it",
+    "notebook": "not needed: the formgrader also works in it",
+}
 
 
 def _version(package: str) -> str:
@@ -55,3 +89,111 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
+
+
+def _bubblewrap() -> str:
+    program = jail.bubblewrap()
+    if program is None:
+        return "missing"
+    with contextlib.suppress(OSError):
+        said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        return f"{said.removeprefix('bubblewrap').strip()}, {program}"
+    return f"{program}, which cannot be run"
+
+
+def _namespaces() -> tuple[str, str]:
+    """Which kinds a process without rights can have; each is tried by a child."""
+    if not hasattr(os, "fork") or platform.system() != "Linux":
+        return "none", "what isolation is made of; only Linux has them"
+    kinds = {"user": _USER, **{name: _USER | flag for name, flag in _NAMESPACES.items()}}
+    refused = [name for name, flags in kinds.items() if not _can_unshare(flags)]
+    if not refused:
+        return ", ".join(kinds), "a set of its own for each submission, besides the jail's"
+    advice = "allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+    return f"refused: {', '.join(refused)}", advice + "kernel.apparmor_restrict_unprivileged_userns"
+
+
+def _can_unshare(flags: int) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if ctypes.CDLL(None).unshare(flags) == 0 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _landlock() -> str:
+    if platform.system() != "Linux":
+        return "no"
+    version = ctypes.CDLL(None).syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    return f"ABI {version}" if version > 0 else "no"
+
+
+def _cgroups() -> tuple[str, str]:
+    use = "not used: memory and processes of a submission are counted ten times a second"
+    try:
+        (line,) = [entry for entry in Path("/proc/self/cgroup").read_text("ascii").splitlines() if entry[:3] == "0::"]
+        own = Path("/sys/fs/cgroup", line[3:].lstrip("/"))
+        controllers = (own / "cgroup.controllers").read_text("ascii").split()
+    except (OSError, ValueError):
+        return "no version 2", use
+    ours = "this user may make some" if os.access(own, os.W_OK) else "this user may make none"
+    return f"version 2 ({', '.join(controllers) or 'no controllers'}), {ours}", use
+
+
+def _limits() -> Iterator[list[str]]:
+    """What this process may have, and what a submission will be held to."""
+    used = 0
+    with contextlib.suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    for name, limit, most, shown in (
+        ("processes", resource.RLIMIT_NPROC, confine.MOST_PROCESSES, f"{confine.MOST_PROCESSES}"),
+        ("open files", resource.RLIMIT_NOFILE, confine.MOST_OPEN_FILES, f"{confine.MOST_OPEN_FILES}"),
+        ("file size", resource.RLIMIT_FSIZE, confine.MOST_FILE, f"{confine.MOST_FILE / 2**20:g} MB"),
+        ("address space", resource.RLIMIT_AS, used + confine.MOST_MEMORY, f"{confine.MOST_MEMORY / 2**30:g} GB"),
+        ("processor time", resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS, f"{confine.MOST_CPU_SECONDS} s"),
+    ):
+        here = resource.getrlimit(limit)[1]
+        enough = here == resource.RLIM_INFINITY or here >= most
+        use = f"{shown} for a submission" if enough else f"TOO LOW: a submission is to have {shown}; see ulimit -H"
+        if name in ("address space", "processor time") and enough:
+            use = f"{shown} for each process of a submission" + (
+                ", beyond what PyTorch takes" if name[0] == "a" else ""
+            )
+        yield [name, "unlimited" if here == resource.RLIM_INFINITY else f"{here:,}", use]
+
+
+def _disk(root: Path) -> tuple[str, str]:
+    found = f"{shutil.disk_usage(root).free / 2**30:.1f} GB free"
+    try:
+        with tempfile.TemporaryFile(dir=root):
+            return found, "for graded notebooks and the gradebook"
+    except OSError as error:
+        return found, f"NOT WRITABLE: {faults.of_the_disk(error, root)}"
+
+
+def _gradebook(address: str) -> tuple[tuple[str, str], str]:
+    """What it is, what will be done with it; and why it cannot be used, if so."""
+    shown = faults.without_password(address)
+    try:
+        url = make_url(address)
+        sqlite = url.get_backend_name() == "sqlite"
+        if sqlite and url.database and not Path(url.database).exists():
+            return (f"{shown}, not there yet", "is made by the first release"), ""
+        engine = create_engine(address)
+        try:
+            with engine.connect() as connection:
+                if sqlite:
+                    mode = connection.execute(text("PRAGMA journal_mode")).scalar()
+                    connection.rollback()
+                    connection.execute(text("BEGIN IMMEDIATE"))  # asks for the right to write, and writes nothing
+                    connection.rollback()
+                    found = f"{shown}, writable, journal mode {mode}"
+                else:
+                    connection.execute(text("CREATE TEMPORARY TABLE grader_doctor (one INTEGER)"))
+                    connection.rollback()
+                    found = f"{shown}, writable, {engine.dialect.name} {engine.dialect.server_version_info}"
+        finally:
+            engine.dispose()
+    except (DBAPIError, ArgumentError, NoSuchModuleError, ImportError) as error:
+        problem = faults.of_the_database(error, address)
+        return (f"{shown}: {problem.rpartition(f'{shown}: ')[2]}", "NOT USABLE for marks"), problem
+    return (found, "for marks: one writer, which waits for others' locks"), ""

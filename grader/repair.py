@@ -161,7 +161,7 @@ def _locked(cell: NotebookNode) -> bool:
 
 
 def _source(cell: NotebookNode) -> str:
-    """The source with Unix line ends, capped; half a character, which JSON can name and no file can hold, is a `?`."""
+    """The source with Unix line ends, capped; half a character, which JSON can name but no file can hold, is `?`."""
     source = cell.get("source", "")
     text = "".join(str(line) for line in source) if isinstance(source, list) else str(source)
     text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")

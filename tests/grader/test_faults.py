@@ -1,0 +1,288 @@
+"""Disks that are full, gradebooks that are locked, submissions that vanish, two graders: what is said, what is kept.
+
+Each is the real thing: a small disk, a mount that is read-only, a lock that another connection holds. The command is
+the one that an instructor gives, in a process of its own.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+
+from grader import jail
+from grader.__main__ import parser
+from grader.course import SECONDS_FOR_A_LOCK
+from tests import ROOT
+from tools.kills import ASSIGNMENT, Trial
+
+BUBBLEWRAP = jail.bubblewrap()
+mounts = pytest.mark.skipif(bool(jail.why_not()), reason=f"nothing can be mounted here: {jail.why_not()}")
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    """A course with a few students, graded once: what must come out is known."""
+    return Trial(tmp_path_factory.mktemp("faults"), students=4)
+
+
+@pytest.fixture(autouse=True)
+def at_the_beginning(trial):
+    trial.reset()
+
+
+def grade(trial, *before, **more):
+    return subprocess.run([*before, *trial.command(**more)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def with_mounts(*mounts):
+    """What gives a command the file system as it is, but for these mounts."""
+    return [str(BUBBLEWRAP), "--dev-bind", "/", "/", *map(str, mounts)]
+
+
+def is_one_line(done, *words):
+    """Exit status 1 and one line on stderr, which has these words and no traceback."""
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(r"grader: [^\n]+\n", done.stderr), done.stderr
+    assert "Traceback" not in done.stdout
+    for word in words:
+        assert word in done.stderr
+    return True
+
+
+def ends_well(trial, **more):
+    """The same command goes on, and in the end nothing has happened."""
+    done = grade(trial, **more)
+    assert done.returncode == 0, done.stderr
+    assert trial.differences() == []
+    return True
+
+
+# --- the gradebook ------------------------------------------------------------------------------------------------
+
+
+def gradebook(trial):
+    return trial.course.root / "gradebook.db"
+
+
+@pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_gradebook_that_stays_locked_is_said_and_nothing_is_entered(trial, lock):
+    """Nobody may even read (the first), or somebody else is about to write (the second)."""
+    with sqlite3.connect(gradebook(trial), isolation_level=None) as other:
+        other.execute(f"BEGIN {lock}")
+        done = grade(trial)
+        other.execute("ROLLBACK")
+    assert is_one_line(done, "gradebook.db", "another program has locked it", "same command again")
+    assert all(mark.score == 0 for mark in trial.course.marks())
+    assert ends_well(trial)
+
+
+def test_a_gradebook_that_is_locked_for_a_moment_is_waited_for(trial):
+    other = sqlite3.connect(gradebook(trial), isolation_level=None, check_same_thread=False)
+    running = subprocess.Popen(trial.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "to grade" in running.stdout.readline()
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(SECONDS_FOR_A_LOCK / 2, lambda: other.execute("ROLLBACK"))
+    release.start()
+    _, said = running.communicate(timeout=120)
+    release.join()
+    other.close()
+    assert running.returncode == 0, said
+    assert trial.differences() == []
+
+
+@mounts
+def test_a_gradebook_that_is_read_only_is_said(trial):
+    path = gradebook(trial)
+    done = grade(trial, *with_mounts("--ro-bind", path, path))
+    assert is_one_line(done, "gradebook.db", "read-only", "may you write there")
+    assert not list(trial.course.autograded.glob("*/*"))
+    assert ends_well(trial)
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut off", "something else"])
+def test_a_gradebook_that_is_none_is_said_and_left_as_it_is(trial, damage):
+    path = gradebook(trial)
+    whole = path.read_bytes()
+    path.write_bytes({"no database": b"these are no marks\n" * 100, "cut off": whole[:20_000]}.get(damage, b""))
+    if damage == "something else":
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE course (something TEXT)")
+        other.close()
+    before = path.read_bytes()
+    done = grade(trial)
+    assert is_one_line(done, "gradebook.db", "nbgrader db upgrade" if damage == "something else" else "copy of your")
+    if damage != "something else":  # there nbgrader adds its tables
+        assert path.read_bytes() == before
+    path.write_bytes(whole)
+    assert ends_well(trial)
+
+
+def test_a_database_server_that_is_not_there_is_said_without_its_password(trial):
+    config = trial.course.root / "nbgrader_config.py"
+    address = "postgresql+nodriver://me:secret@localhost:1/marks"
+    config.write_text(config.read_text("utf-8") + f"\nc.CourseDirectory.db_url = {address!r}\n", "utf-8")
+    done = grade(trial)
+    assert is_one_line(done, "gradebook postgresql", "CourseDirectory.db_url")
+    assert "secret" not in done.stderr
+
+
+# --- the disk -----------------------------------------------------------------------------------------------------
+
+
+@mounts
+@pytest.mark.parametrize("room", [0, 100_000, 300_000])
+def test_a_full_disk_is_said_and_what_was_graded_is_kept(trial, room):
+    """The whole course lies on a small disk, which is full at once, or after some students."""
+    root, small = trial.course.root, "/mnt/course/grader"
+    command = shlex.join(trial.command()).replace(str(root), small)
+    script = f"""
+        cp -a {root}/. {small}
+        head -c 1G /dev/zero > {small}/filler
+        truncate -s -{room} {small}/filler
+        {command} > /mnt/out/first 2>&1; echo $? > /mnt/out/status
+        rm {small}/filler
+        cp {small}/gradebook.db /mnt/out
+        {command} > /mnt/out/second 2>&1; echo $? >> /mnt/out/status
+        rm -r {root}/* && cp -a {small}/. {root}
+    """
+    out = root.parent / f"out-{room}"
+    out.mkdir()
+    mounts = ["--tmpfs", "/mnt", "--dir", small, "--size", 8_000_000, "--tmpfs", small, "--bind", out, "/mnt/out"]
+    for name in ("solutions", "exercises"):
+        mounts += ["--ro-bind", root.parent / name, f"/mnt/course/{name}"]
+    subprocess.run([*with_mounts(*mounts), "sh", "-c", script], cwd=ROOT, capture_output=True, timeout=200)
+    first = (out / "first").read_text("utf-8")
+    assert (out / "status").read_text().split() == ["1", "0"], first + (out / "second").read_text("utf-8")
+    assert first.splitlines()[-1].startswith("grader: ")
+    assert "no room is left on" in first
+    assert "make room, then give the same command again" in first
+    assert "Traceback" not in first
+    assert trial.differences() == []
+    with sqlite3.connect(out / "gradebook.db") as book:
+        assert book.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@mounts
+def test_a_folder_that_is_read_only_is_said_before_anything_is_graded(trial):
+    trial.course.autograded.mkdir()
+    done = grade(trial, *with_mounts("--ro-bind", trial.course.autograded, trial.course.autograded))
+    assert is_one_line(done, str(trial.course.autograded), "cannot be written", "read-only")
+    assert trial.course.marks() == []
+    assert ends_well(trial)
+
+
+@mounts
+def test_a_course_that_is_read_only_is_said(trial):
+    done = grade(trial, *with_mounts("--ro-bind", trial.course.root, trial.course.root))
+    assert is_one_line(done, ".grading.lock", "cannot be written", "read-only")
+
+
+def test_a_limit_on_the_size_of_files_is_said(trial):
+    done = grade(trial, "prlimit", f"--fsize={gradebook(trial).stat().st_size}")
+    assert is_one_line(done, "grader: ")
+    assert ends_well(trial)
+
+
+# --- submissions --------------------------------------------------------------------------------------------------
+
+
+def students(trial):
+    return sorted(path.name for path in trial.course.submitted.iterdir())
+
+
+def started(trial, **more):
+    """A grading that has given its first line about a submission."""
+    running = subprocess.Popen(
+        trial.command(**more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in running.stdout:
+        if re.match(r" +1 / ", line):
+            return running
+    raise AssertionError(running.communicate())
+
+
+def test_a_submission_that_vanishes_is_said_and_the_others_are_graded(trial):
+    running = started(trial, jobs=1)
+    *others, last = students(trial)
+    shutil.move(trial.course.submitted / last, trial.course.root.parent / last)
+    printed, said = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} is not there any more", printed)
+    assert said == "grader: 1 submissions could not be graded; see above\n"
+    assert {mark.student for mark in trial.course.marks()} == set(others)
+    assert {path.name for path in trial.course.autograded.iterdir()} == set(others)
+    shutil.move(trial.course.root.parent / last, trial.course.submitted / last)
+    assert ends_well(trial)
+
+
+def test_a_time_of_handing_in_that_cannot_be_read_is_said(trial):
+    path = trial.course.submitted / students(trial)[0] / ASSIGNMENT / "timestamp.txt"
+    path.write_text("some time in spring\n", "utf-8")
+    done = grade(trial)
+    assert is_one_line(done, str(path), "mend or delete it")
+    path.unlink()
+    assert ends_well(trial)
+
+
+def test_what_cannot_be_graded_at_all_is_said_once(trial):
+    (trial.course.exercises / ASSIGNMENT / "public.json").rename(trial.course.root.parent / "public.json")
+    try:
+        assert is_one_line(grade(trial), f"{ASSIGNMENT} cannot be graded", "public.json")
+    finally:
+        (trial.course.root.parent / "public.json").rename(trial.course.exercises / ASSIGNMENT / "public.json")
+
+
+def test_an_assignment_that_the_gradebook_does_not_know_is_said(trial):
+    gradebook(trial).unlink()
+    assert is_one_line(grade(trial), ASSIGNMENT, "python -m grader release")
+
+
+# --- graders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_grader_says_who_is_at_work_and_goes(trial):
+    first = started(trial, jobs=1)
+    first.send_signal(signal.SIGSTOP)  # so that it is still at work then
+    second = grade(trial)
+    assert is_one_line(second, f"another command is at work on this course: process {first.pid}")
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert trial.differences() == []
+
+
+def test_a_grader_that_was_killed_locks_nobody_out(trial):
+    first = started(trial, jobs=1)
+    first.kill()
+    first.communicate()
+    assert ends_well(trial)
+
+
+def test_control_c_says_that_the_same_command_goes_on(trial):
+    """As a terminal does it: to all processes of the group."""
+    running = subprocess.Popen(
+        trial.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for line in running.stdout:
+        if re.match(r" +2 / ", line):
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert said == "\ngrader: stopped; what is graded is kept, the same command goes on from here\n"
+    assert ends_well(trial)
+
+
+@pytest.mark.parametrize("command", ["release", "autograde", "sample", "feedback", "export", "status", "doctor"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args([command, "--help"])
+    printed = capsys.readouterr().out
+    assert f"examples:\n  python -m grader {command}" in printed
+    assert max(map(len, printed.splitlines())) <= 120
