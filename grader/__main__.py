@@ -18,7 +18,7 @@ from d2lblocks.tables import Table
 from grader import accuracy, doctor, jail, pages, sample
 from grader.authoring import load
 from grader.class_run import Order, default_jobs
-from grader.course import DEFAULT_ROOT, Course, CourseError, Mark, Submission
+from grader.course import DEFAULT_ROOT, Course, CourseError, HandedIn, Mark
 
 GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
 
@@ -73,24 +73,24 @@ def autograde(course: Course, arguments: Arguments) -> None:
     problem = jail.why_not() if isolated else ""
     if problem:
         raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
-    failed = 0
+    due: list[HandedIn] = []
     for assignment, everything in chosen.items():
-        due = [s for s in everything if s.due or arguments.force]
-        print(f"{assignment}: {len(everything)} submissions, {len(due)} to grade")
-        if due:
-            failed += _grade(course, due, course.order(assignment, arguments.seed, isolated), arguments.jobs)
-    if failed:
+        new = [each for each in everything if each.due or arguments.force]
+        print(f"{assignment}: {len(everything)} submissions, {len(new)} to grade")
+        due += new
+    if due and (failed := _grade(course, due, course.order(arguments.seed, isolated), arguments.jobs)):
         raise CourseError(f"{failed} submissions could not be graded; see above")
 
 
-def _grade(course: Course, due: Sequence[Submission], order: Order, jobs: int) -> int:
+def _grade(course: Course, due: Sequence[HandedIn], order: Order, jobs: int) -> int:
     """Grade, with a line for each submission; returns how many could not be graded."""
     failed = 0
     start = time.perf_counter()
     for number, outcome in enumerate(course.grade(due, order, jobs), start=1):
         rate = number / (time.perf_counter() - start)
         left = (len(due) - number) / rate
-        print(f"  {number:>4} / {len(due)}  {outcome.student:<24} {rate:5.1f} a second, {left:.0f} s left", end="")
+        graded = f"{outcome.submission.assignment:<18} {outcome.submission.student:<24}"
+        print(f"  {number:>4} / {len(due)}  {graded} {rate:5.1f} a second, {left:.0f} s left", end="")
         if outcome.problem:
             failed += 1
             whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"

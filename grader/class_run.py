@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import multiprocessing
 import os
 import sys
@@ -19,89 +20,120 @@ from d2lblocks.checking.exercises import Exercise, read_public
 from grader import engine, jail, repair
 from grader.authoring import load
 from grader.jailed import confine
+from grader.record import Entry, entry_of
 
 ATTEMPTS = 2  # where the fault is ours
 
 
 @dataclass(frozen=True)
 class Order:
-    """What one class run is about: the same for all submissions of an assignment.
+    """What one grading run is about: the same for all its submissions.
 
     Attributes:
-        assignment: its name.
-        solutions: its folder in `solutions/`.
-        release: its folder in `exercises/`.
+        solutions: the folder of that name.
+        releases: the folder `exercises/`.
         seed: of the secret cases.
         isolated: whether students' code runs in the jail.
     """
 
-    assignment: str
     solutions: Path
-    release: Path
+    releases: Path
     seed: int
     isolated: bool = True
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a submission.
+class Submission:
+    """One student's work on one assignment.
 
     Attributes:
         student: whose it is.
-        notebook: graded; None if it could not be.
+        assignment: its name.
+        folder: where it lies.
+    """
+
+    student: str
+    assignment: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submission, as plain data.
+
+    Attributes:
+        submission: which.
+        entry: what to write into the course and the gradebook; None if it could not be graded.
         problem: why not, in one line.
         ours: whether the fault is the grader's; then it is to be graded again, and is never a zero.
         notes: what was odd about the submission.
     """
 
-    student: str
-    notebook: NotebookNode | None = None
+    submission: Submission
+    entry: Entry | None = None
     problem: str = ""
     ours: bool = False
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Exam:
+    """An assignment, ready to be graded."""
+
+    exercises: dict[str, Exercise]
+    release: NotebookNode
+    imports: tuple[str, ...]
+
+
 class Judge:
-    """Grades submissions of one assignment, one after the other, with a jail of its own.
+    """Grades submissions, one after the other, with a jail of its own.
 
     Args:
         order: what to grade.
     """
 
     def __init__(self, order: Order) -> None:
-        tasks = load(order.solutions).tasks
-        public = read_public(order.release / "public.json").exercises
-        self.exercises: dict[str, Exercise] = {
-            name: task.for_grading(order.seed, public[name]) for name, task in tasks.items()
-        }
-        self.release = nbformat.read(order.release / f"{order.assignment}.ipynb", as_version=4)
-        preload = sorted({name for exercise in self.exercises.values() for name in exercise.imports})
-        self.zygote = jail.Zygote(order.release, preload, order.isolated)
         self.order = order
+        self.zygote = jail.Zygote(order.releases, order.isolated)
+        self._exams: dict[str, _Exam] = {}
 
-    def grade(self, student: str, folder: Path) -> Outcome:
+    def _exam(self, assignment: str) -> _Exam:
+        if assignment not in self._exams:
+            release = self.order.releases / assignment
+            public = read_public(release / "public.json").exercises
+            tasks = load(self.order.solutions / assignment).tasks
+            self._exams[assignment] = _Exam(
+                {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()},
+                nbformat.read(release / f"{assignment}.ipynb", as_version=4),
+                tuple(sorted({name for task in tasks.values() for name in task.imports})),
+            )
+        return self._exams[assignment]
+
+    def grade(self, submission: Submission) -> Outcome:
         """Grade what a student handed in."""
+        exam = self._exam(submission.assignment)
         try:
-            path, notes = repair.find(folder, self.order.assignment)
-            repaired = repair.repair(self.release, repair.read(path), notes)
+            path, notes = repair.find(submission.folder, submission.assignment)
+            repaired = repair.repair(exam.release, repair.read(path), notes)
         except repair.BadSubmission as error:
-            return Outcome(student, problem=str(error))
+            return Outcome(submission, problem=str(error))
         remark = f"Graded with secret cases of seed {self.order.seed}."
         if not self.order.isolated:
             remark += " The code was run without isolation."
         problem = ""
         for _ in range(ATTEMPTS):
             try:
-                graded = engine.grade(repaired, self.exercises, self.zygote, _seed_of(student), remark)
-                return Outcome(student, graded.notebook, notes=graded.notes)
+                begin = jail.Begin(_seed_of(submission.student), submission.assignment, exam.imports)
+                graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
+                return Outcome(submission, entry_of(graded), notes=repaired.notes)
             except jail.JailError as error:
                 problem = str(error)
                 self.zygote.stop()
-        return Outcome(student, problem=problem, ours=True)
+        return Outcome(submission, problem=problem, ours=True)
 
 
 def _seed_of(student: str) -> int:
-    return 1 + (int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2)
+    return int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2
 
 
 _judge: Judge | None = None
@@ -115,17 +147,17 @@ def _begin(order: Order) -> None:
     _judge.zygote.start()
 
 
-def _grade(student: str, folder: Path) -> Outcome:
+def _grade(submission: Submission) -> Outcome:
     assert _judge is not None
-    return _judge.grade(student, folder)
+    return _judge.grade(submission)
 
 
-def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Iterator[Outcome]:
+def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[Outcome]:
     """Grade submissions; yields them as they are done.
 
     Args:
-        order: what to grade.
-        submissions: students and their folders.
+        order: what the run is about.
+        submissions: of any assignments.
         jobs: how many at a time.
     """
     torch.set_num_threads(1)  # from here on no thread, so that forking is sound
@@ -136,8 +168,8 @@ def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Ite
         try:
             while True:
                 # A few at a time: results wait here until they are written, and memory must not grow with the class.
-                for student, folder in left:
-                    waiting.add(pool.submit(_grade, student, folder))
+                for submission in left:
+                    waiting.add(pool.submit(_grade, submission))
                     if len(waiting) >= 4 * jobs:
                         break
                 if not waiting:
@@ -150,10 +182,10 @@ def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Ite
             raise
 
 
-def fingerprint(order: Order, folder: Path) -> str:
+def fingerprint(order: Order, submission: Submission) -> str:
     """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
-    digest = hashlib.sha256(_versions(order).encode())
-    for path in sorted(folder.glob("*.ipynb")):
+    digest = hashlib.sha256(_versions(order, submission.assignment).encode())
+    for path in sorted(submission.folder.glob("*.ipynb")):
         if path.is_file() and not path.is_symlink():
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -162,20 +194,21 @@ def fingerprint(order: Order, folder: Path) -> str:
 _known_versions: dict[Path, str] = {}
 
 
-def _versions(order: Order) -> str:
-    if order.solutions not in _known_versions:
-        digest = hashlib.sha256(torch.__version__.encode())
+def _versions(order: Order, assignment: str) -> str:
+    solutions = order.solutions / assignment
+    if solutions not in _known_versions:
+        digest = hashlib.sha256(importlib.metadata.version("torch").encode())
         sources = [
-            *order.solutions.glob("*.*"),
-            *order.release.glob("*.*"),
+            *solutions.glob("*.*"),
+            *(order.releases / assignment).glob("*.*"),
             *(jail.ROOT / "d2lblocks").rglob("*.py"),
             *(jail.ROOT / "grader").glob("*.py"),
             *(jail.ROOT / "grader" / "jailed").glob("*.py"),
         ]
         for path in sorted(sources):
             digest.update(str(path).encode() + path.read_bytes())
-        _known_versions[order.solutions] = digest.hexdigest()
-    return _known_versions[order.solutions]
+        _known_versions[solutions] = digest.hexdigest()
+    return _known_versions[solutions]
 
 
 def default_jobs() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
@@ -20,9 +20,9 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, fingerprint, run
+from grader.class_run import Order, Outcome, Submission, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
-from grader.record import enter_marks, write_notebook
+from grader.record import Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
@@ -34,20 +34,14 @@ class CourseError(Exception):
 
 
 @dataclass(frozen=True)
-class Submission:
-    """One student's work on one assignment: where it lies, and whether it still has to be graded.
+class HandedIn(Submission):
+    """A submission, and whether it still has to be graded.
 
     Attributes:
-        student: whose it is.
-        assignment: its name.
-        folder: where it lies.
         depends_on: what its marks depend on, as a fingerprint.
         due: whether they were never given, or depended on something else.
     """
 
-    student: str
-    assignment: str
-    folder: Path
     depends_on: str
     due: bool
 
@@ -156,35 +150,34 @@ class Course:
                     ) from None
                 raise
 
-    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[Submission]:
+    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
         """What was handed in for an assignment, by all students or by those who are named.
 
         A submission is due if it was never graded, or if it, the release, the reference or the grader has changed.
         """
         found = {path.parent.name: path for path in sorted(self.submitted.glob(f"*/{assignment}"))}
-        order = self.order(assignment)
+        order = self.order()
         result = []
         for student, folder in found.items():
             if not students or student in students:
-                depends_on = fingerprint(order, folder)
+                depends_on = fingerprint(order, Submission(student, assignment, folder))
                 known = self.autograded / student / assignment / FINGERPRINT
                 due = not (known.is_file() and known.read_text(encoding="ascii") == depends_on)
-                result.append(Submission(student, assignment, folder, depends_on, due))
+                result.append(HandedIn(student, assignment, folder, depends_on, due))
         return result
 
-    def order(self, assignment: str, seed: int | None = None, isolated: bool = True) -> Order:
-        """What grading an assignment is about.
+    def order(self, seed: int | None = None, isolated: bool = True) -> Order:
+        """What a grading run of this course is about.
 
         Args:
-            assignment: its name.
             seed: of the secret cases; a new one if None.
             isolated: whether students' code runs in the jail.
         """
         chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
-        return Order(assignment, self.solutions / assignment, self.exercises / assignment, chosen, isolated)
+        return Order(self.solutions, self.exercises, chosen, isolated)
 
-    def grade(self, due: Sequence[Submission], order: Order, jobs: int) -> Iterator[Outcome]:
-        """Grade submissions of one assignment with the engine, and enter their marks.
+    def grade(self, due: Sequence[HandedIn], order: Order, jobs: int) -> Iterator[Outcome]:
+        """Grade submissions with the engine, and enter their marks.
 
         Each is entered as it is done; what is stopped in between is due again, and nothing else is.
 
@@ -193,16 +186,27 @@ class Course:
             order: what to grade.
             jobs: how many at a time.
         """
-        by_student = {submission.student: submission for submission in due}
+        depends_on = {(each.student, each.assignment): each.depends_on for each in due}
         with self.gradebook() as gradebook:
-            for outcome in run(order, [(s.student, s.folder) for s in due], jobs):
-                if outcome.notebook is not None:
-                    submission = by_student[outcome.student]
-                    timestamp = self.directory.get_existing_timestamp(str(submission.folder))
-                    enter_marks(gradebook, outcome.student, order.assignment, outcome.notebook, timestamp)
-                    folder = self.autograded / outcome.student / order.assignment
+            for assignment in {each.assignment for each in due}:
+                try:
+                    gradebook.find_notebook(assignment, assignment)
+                except MissingEntry:
+                    message = f"{assignment} is not in the gradebook; first: python -m grader release {assignment}"
+                    raise CourseError(message) from None
+            marks = Marks(gradebook, self.config)
+            for outcome in run(order, due, jobs):
+                if outcome.entry is not None:
+                    student, assignment = outcome.submission.student, outcome.submission.assignment
+                    timestamp = self.directory.get_existing_timestamp(str(outcome.submission.folder))
+                    marks.enter(student, assignment, outcome.entry, timestamp)
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
-                    write_notebook(outcome.notebook, folder, order.release, {FINGERPRINT: submission.depends_on})
+                    write_notebook(
+                        outcome.entry.notebook,
+                        self.autograded / student / assignment,
+                        order.releases / assignment,
+                        {FINGERPRINT: depends_on[student, assignment]},
+                    )
                 yield outcome
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:

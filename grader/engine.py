@@ -8,12 +8,14 @@ one runs the cells again, without the one that was fatal, and goes on behind it.
 from __future__ import annotations
 
 import copy
+import html
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.cases import Case
@@ -22,12 +24,12 @@ from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
-from grader.jail import Zygote
+from grader.jail import Begin, Zygote
 from grader.jailed.wire import WireError, receive, send
 from grader.repair import Repaired
 
 SECONDS_FOR_A_CELL = 30.0
-SECONDS_FOR_AN_EXERCISE = 12.0
+SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because there are more cases
 SECONDS_FOR_A_SUBMISSION = 180.0
 SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
 MOST_WORKERS = 12  # for one submission
@@ -54,11 +56,11 @@ class Worker:
 
     Args:
         zygote: that forks them.
-        seed: of the submission's random numbers.
+        begin: what they begin with.
     """
 
     zygote: Zygote
-    seed: int
+    begin: Begin
     _channel: socket.socket | None = None
     _done: list[dict[str, Any]] = field(default_factory=list)
     _begun: int = 0
@@ -109,7 +111,7 @@ class Worker:
         if self._begun >= MOST_WORKERS:
             return Lost("Crash", "not run: the notebook had crashed too often before")
         self._begun += 1
-        self._channel = self.zygote.begin(self.seed)
+        self._channel = self.zygote.begin(self.begin)
         for message in list(self._done):
             answer = self._ask(message, SECONDS_FOR_A_CELL)
             if isinstance(answer, Lost):
@@ -134,29 +136,25 @@ class Worker:
         return Lost("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
 
 
-@dataclass(frozen=True)
-class Graded:
-    """A submission that has been graded."""
-
-    notebook: NotebookNode
-    reports: dict[str, Report]
-    notes: tuple[str, ...]
-
-
-def grade(repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, seed: int, remark: str) -> Graded:
+def grade(
+    repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, begin: Begin, remark: str
+) -> NotebookNode:
     """Run a submission and judge it.
 
     Args:
         repaired: the submission.
         exercises: of its assignment, with secret cases.
-        zygote: for this assignment.
-        seed: of its random numbers.
+        zygote: that forks its workers.
+        begin: what they begin with.
         remark: for the foot of each report.
+
+    Returns:
+        The notebook with the outputs of its cells; that of an autograde cell is its report.
 
     Raises:
         JailError: the jail was lost; nothing is known about the submission then.
     """
-    worker = Worker(zygote, seed)
+    worker = Worker(zygote, begin)
     notebook = copy.deepcopy(repaired.notebook)
     reports: dict[str, Report] = {}
     count = 0
@@ -177,7 +175,15 @@ def grade(repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote,
                 cell.outputs = _outputs(worker.run(cell.source), count)
     finally:
         worker.end()
-    return Graded(notebook, reports, repaired.notes)
+    if repaired.notes:
+        notebook.cells.insert(0, _as_cell(repaired.notes))
+    return notebook
+
+
+def _as_cell(notes: Sequence[str]) -> NotebookNode:
+    """What had to be done to the submission, for the student to read. Notes quote names that a student has chosen."""
+    lines = "".join(f"\n- {html.escape(note)}" for note in notes)
+    return nbformat.v4.new_markdown_cell(f"**The grader's notes on this notebook**\n{lines}\n", id="grader-notes")
 
 
 def _exercise_of(cell: NotebookNode, exercises: Mapping[str, Exercise]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 MOST_BYTES = 32 * 2**20
 _LENGTH = struct.Struct("!I")
-END = bytes(8)  # to the zygote: end the submission; as long as a seed, which is never 0
 
 
 class WireError(Exception):

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 
 from d2lblocks.checking.cases import Case
-from d2lblocks.checking.observations import encode
-from d2lblocks.checking.observe import describe, observe
+from d2lblocks.checking.observe import describe, observe_form
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, receive, send
 
@@ -75,11 +74,11 @@ def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
-    seen, printed = observe(
+    seen, printed = observe_form(
         shell.names.get(message["name"]),
         message["probe"],
         Case.from_json(message["case"]),
         message["seconds"],
         message["options"],
     )
-    return {"seen": encode(seen), "printed": printed[:MOST_PRINTED]}
+    return {"seen": seen, "printed": printed[:MOST_PRINTED]}

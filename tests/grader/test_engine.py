@@ -39,18 +39,22 @@ def right():
 
 @pytest.fixture(scope="module")
 def judge():
-    made = class_run.Judge(class_run.Order(NAME, SOLUTIONS, RELEASE, seed=11, isolated=not WHY_NOT))
+    made = class_run.Judge(class_run.Order(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     yield made
     made.zygote.stop()
 
 
-def marks(notebook):
-    return {
-        cell.metadata.nbgrader.grade_id.removeprefix("test_"): float(cell.outputs[0].data["text/plain"])
-        for cell in notebook.cells
-        if cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code"
-    }
+def grade(judge, student, folder):
+    return judge.grade(class_run.Submission(student, NAME, folder))
+
+
+def notebook_of(outcome):
+    return nbformat.reads(outcome.entry.notebook, as_version=4)
+
+
+def marks(outcome):
+    return {name.removeprefix("test_"): score for name, score in outcome.entry.scores.items()}
 
 
 @pytest.fixture
@@ -74,29 +78,29 @@ def test_an_attack_gains_nothing_and_harms_nobody(attack, judge, release, right,
     answers = {**right, "my_linear": HOSTILE[attack]}
     innocent = hand_in(fill_in(release, right), "innocent")
     start = time.monotonic()
-    outcome = judge.grade("mallory", hand_in(fill_in(release, answers), "mallory"))
+    outcome = grade(judge, "mallory", hand_in(fill_in(release, answers), "mallory"))
     assert time.monotonic() - start < class_run.engine.SECONDS_FOR_A_SUBMISSION
-    after = judge.grade("innocent", innocent)
+    after = grade(judge, "innocent", innocent)
     assert not after.problem
-    assert marks(after.notebook) == FULL
+    assert marks(after) == FULL
     assert not outcome.problem, outcome.problem
-    found = marks(outcome.notebook)
+    found = marks(outcome)
     assert found["centered_layer"] == 4
     assert found["my_linear"] <= 3  # what an honest wrong answer with the right parameters gets
     if "nothing is here to be read" in HOSTILE[attack]:
-        (cell,) = (c for c in outcome.notebook.cells if c.source == HOSTILE[attack])
+        (cell,) = (c for c in notebook_of(outcome).cells if c.source == HOSTILE[attack])
         assert cell.outputs[-1].evalue == "nothing is here to be read", cell.outputs
     if attack not in TAKES_THE_REST:
         assert found["tensor_reduction"] == 8
-    assert len(nbformat.writes(outcome.notebook)) < 5_000_000
-    assert nbformat.validate(outcome.notebook) is None
+    assert len(outcome.entry.notebook) < 5_000_000
+    assert nbformat.validate(notebook_of(outcome)) is None
 
 
 @isolated
 def test_nothing_is_left_running(judge, release, right, hand_in):
     answers = {**right, "my_linear": HOSTILE["daemon"]}
     before = _descendants()
-    judge.grade("mallory", hand_in(fill_in(release, answers)))
+    grade(judge, "mallory", hand_in(fill_in(release, answers)))
     for _ in range(50):  # what was killed is gone a moment later
         if _descendants() == before:
             return
@@ -165,9 +169,9 @@ def test_a_clumsy_submission_keeps_its_points(change, note, judge, release, righ
             notebook.cells.insert(3, nbformat.v4.new_code_cell(more))
             notebook.cells.insert(3, nbformat.v4.new_code_cell("%%bash\necho hello"))
             notebook.cells.insert(3, nbformat.v4.new_code_cell("input('how many? ')"))
-    outcome = judge.grade("ada", hand_in(notebook, name=name))
+    outcome = grade(judge, "ada", hand_in(notebook, name=name))
     assert not outcome.problem
-    assert marks(outcome.notebook) == FULL
+    assert marks(outcome) == FULL
     assert note in " ".join(outcome.notes)
 
 
@@ -181,8 +185,8 @@ def test_a_clumsy_submission_keeps_its_points(change, note, judge, release, righ
     ],
 )
 def test_a_broken_cell_costs_its_own_exercise(source, lost, judge, release, right, hand_in):
-    outcome = judge.grade("ada", hand_in(fill_in(release, {**right, "my_linear": source})))
-    assert marks(outcome.notebook) == {name: 0 if name in lost else points for name, points in FULL.items()}
+    outcome = grade(judge, "ada", hand_in(fill_in(release, {**right, "my_linear": source})))
+    assert marks(outcome) == {name: 0 if name in lost else points for name, points in FULL.items()}
 
 
 @pytest.mark.parametrize(
@@ -198,24 +202,24 @@ def test_a_broken_cell_costs_its_own_exercise(source, lost, judge, release, righ
     ],
 )
 def test_what_is_no_notebook_is_said_in_one_line(text, words, judge, hand_in):
-    outcome = judge.grade("ada", hand_in(text))
-    assert outcome.notebook is None
+    outcome = grade(judge, "ada", hand_in(text))
+    assert outcome.entry is None
     assert not outcome.ours
     assert words in outcome.problem
     assert "\n" not in outcome.problem
 
 
 def test_a_link_and_a_missing_notebook_are_said(judge, tmp_path):
-    assert "no notebook at all" in judge.grade("ada", tmp_path).problem
+    assert "no notebook at all" in grade(judge, "ada", tmp_path).problem
     (tmp_path / f"{NAME}.ipynb").symlink_to("/etc/passwd")
-    assert "is a link" in judge.grade("ada", tmp_path).problem
+    assert "is a link" in grade(judge, "ada", tmp_path).problem
 
 
 def test_a_jail_that_is_lost_is_the_graders_fault_and_is_tried_again(judge, release, right, hand_in):
     folder = hand_in(fill_in(release, right))
     judge.zygote._process.kill()
     judge.zygote._process.wait()
-    assert marks(judge.grade("ada", folder).notebook) == FULL
+    assert marks(grade(judge, "ada", folder)) == FULL
 
 
 def test_pictures_are_kept_and_programs_for_the_markers_browser_are_not(judge, release, right, hand_in):
@@ -227,7 +231,7 @@ _ = plt.plot([1, 2])
 """
     notebook = fill_in(release, right)
     notebook.cells.insert(3, nbformat.v4.new_code_cell(source))
-    graded = judge.grade("ada", hand_in(notebook)).notebook
+    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
     (cell,) = (cell for cell in graded.cells if cell.source == source)
     kinds = [set(output.data) for output in cell.outputs if "data" in output]
     assert {"image/png", "text/plain"} in kinds
@@ -239,8 +243,8 @@ def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(judge, rel
     notebook = fill_in(release, right)
     notebook.cells.insert(3, nbformat.v4.new_code_cell("torch.rand(3)"))
     folder = hand_in(notebook)
-    one, other = judge.grade("ada", folder), judge.grade("ada", folder)
-    assert one.notebook == other.notebook
+    one, other = grade(judge, "ada", folder), grade(judge, "ada", folder)
+    assert one.entry == other.entry
 
 
 # --- the wire -----------------------------------------------------------------------------------------------------
