@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import multiprocessing
@@ -90,11 +91,12 @@ class Judge:
 
     Args:
         order: what to grade.
+        zygote: for it; a new one if None.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, zygote: jail.Zygote | None = None) -> None:
         self.order = order
-        self.zygote = jail.Zygote(order.releases, order.isolated)
+        self.zygote = zygote or jail.Zygote(order.releases, order.isolated)
         self._exams: dict[str, _Exam] = {}
 
     def _exam(self, assignment: str) -> _Exam:
@@ -184,31 +186,33 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
 
 def fingerprint(order: Order, submission: Submission) -> str:
     """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
-    digest = hashlib.sha256(_versions(order, submission.assignment).encode())
+    digest = hashlib.sha256(versions(order, submission.assignment).encode())
     for path in sorted(submission.folder.glob("*.ipynb")):
         if path.is_file() and not path.is_symlink():
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-_known_versions: dict[Path, str] = {}
-
-
-def _versions(order: Order, assignment: str) -> str:
+def versions(order: Order, assignment: str) -> str:
+    """What the grading of an assignment depends on besides a submission."""
     solutions = order.solutions / assignment
-    if solutions not in _known_versions:
-        digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-        sources = [
-            *solutions.glob("*.*"),
-            *(order.releases / assignment).glob("*.*"),
-            *(jail.ROOT / "d2lblocks").rglob("*.py"),
-            *(jail.ROOT / "grader").glob("*.py"),
-            *(jail.ROOT / "grader" / "jailed").glob("*.py"),
-        ]
-        for path in sorted(sources):
-            digest.update(str(path).encode() + path.read_bytes())
-        _known_versions[solutions] = digest.hexdigest()
-    return _known_versions[solutions]
+    sources = (
+        *solutions.glob("*.*"),
+        *(order.releases / assignment).glob("*.*"),
+        *(jail.ROOT / "d2lblocks").rglob("*.py"),
+        *(jail.ROOT / "grader").glob("*.py"),
+        *(jail.ROOT / "grader" / "jailed").glob("*.py"),
+    )
+    # Read again where a file has changed, for a grader that lives as long as a server.
+    return _digest(tuple((path, path.stat().st_mtime_ns) for path in sorted(sources)))
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(files: tuple[tuple[Path, int], ...]) -> str:
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for path, _ in files:
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def default_jobs() -> int:

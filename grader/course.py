@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import re
@@ -22,10 +23,9 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from grader.class_run import Order, Outcome, Submission, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
-from grader.record import Marks, write_notebook
+from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
-FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -76,11 +76,15 @@ class Course:
             raise CourseError(f"{root} is not a course: it has no nbgrader_config.py")
         self.config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
         self.directory = CourseDirectory(config=self.config)
-        self.api = NbGraderAPI(self.directory, config=self.config)
+        self.api = self._api(self.config)
+
+    def _api(self, config: Config) -> NbGraderAPI:
+        api = NbGraderAPI(self.directory, config=config)
         # What nbgrader logs comes back from each call; printing it as well would bury the one line that matters.
-        for logger in (self.api.log, self.directory.log):
+        for logger in (api.log, self.directory.log):
             logger.handlers = [logging.NullHandler()]
             logger.propagate = False
+        return api
 
     @property
     def solutions(self) -> Path:
@@ -216,9 +220,12 @@ class Course:
             submission: which.
             seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
         """
+        config = copy.deepcopy(self.config)
+        for ours in ("sanitize_preprocessors", "autograde_preprocessors"):
+            config.Autograde.pop(ours, None)
         os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
         try:
-            result = self.api.autograde(submission.assignment, submission.student, force=True)
+            result = self._api(config).autograde(submission.assignment, submission.student, force=True)
         finally:
             del os.environ[SEED_VARIABLE]
         self._done(result, f"grading {submission.assignment} of {submission.student}")

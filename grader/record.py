@@ -17,6 +17,8 @@ from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
 
+FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -78,7 +80,8 @@ class Marks:
         """
         gradebook = self._gradebook
         if assignment not in self._cells:
-            self._cells[assignment] = list(gradebook.find_notebook(assignment, assignment).base_cells)
+            released = gradebook.find_notebook(assignment, assignment)
+            self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
         gradebook.update_or_create_student(student)
         known = {"timestamp": timestamp} if timestamp else {}
         submission = gradebook.update_or_create_submission(assignment, student, **known)
