@@ -15,7 +15,7 @@ DONE := _build/done
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help course test env book release sample autograde feedback export
-.PHONY: lab instructor serve refresh lock clean clean-class distclean FORCE
+.PHONY: lab instructor serve refresh kills lock clean clean-class distclean FORCE
 .DELETE_ON_ERROR:
 # One step after the other: the steps use all cores themselves, and their lines do not mix.
 .NOTPARALLEL:
@@ -141,6 +141,10 @@ serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve P
 
 refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 	@$(PY) tools/notebooks.py
+
+# What the tests do a dozen times, as often as you like; about nine seconds each.
+kills: env  ## kill a grading at 50 random moments (TIMES=50) and see that nothing is lost
+	@$(PY) -m tools.kills --times $(or $(TIMES),50)
 
 lock:  ## requirements.lock from requirements.txt
 	@$(PYTHON) -m tools.lock

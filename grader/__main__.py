@@ -17,7 +17,7 @@ import torch
 from d2lblocks.tables import Table
 from grader import accuracy, doctor, jail, pages, sample
 from grader.authoring import load
-from grader.class_run import Order, default_jobs
+from grader.class_run import GraderError, Order, default_jobs
 from grader.course import DEFAULT_ROOT, Course, CourseError, HandedIn, Mark
 
 GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
@@ -277,7 +277,7 @@ def main() -> int:
     arguments = parser().parse_args()
     try:
         arguments.run(Course(arguments.course), arguments)
-    except (CourseError, ValueError, OSError) as error:
+    except (CourseError, GraderError, ValueError, OSError) as error:
         print(f"grader: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

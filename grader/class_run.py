@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import multiprocessing
 import os
+import signal
 import sys
+import traceback
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import nbformat
@@ -23,7 +27,13 @@ from grader.authoring import load
 from grader.jailed import confine
 from grader.record import Entry, entry_of
 
-ATTEMPTS = 2  # where the fault is ours
+ATTEMPTS = 3  # where the fault is ours
+AHEAD = 2  # submissions that a judge has been given
+MOST_LOST_IN_A_ROW = 12  # judges
+
+
+class GraderError(Exception):
+    """Nothing can be graded here, for a reason that is said in one line."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,8 @@ class Judge:
         self.zygote = zygote or jail.Zygote(order.releases, order.isolated)
         self._exams: dict[str, _Exam] = {}
 
-    def _exam(self, assignment: str) -> _Exam:
+    def prepare(self, assignment: str) -> _Exam:
+        """Read an assignment, and find out what its reference gives, unless that was done before."""
         if assignment not in self._exams:
             release = self.order.releases / assignment
             public = read_public(release / "public.json").exercises
@@ -112,8 +123,12 @@ class Judge:
         return self._exams[assignment]
 
     def grade(self, submission: Submission) -> Outcome:
-        """Grade what a student handed in."""
-        exam = self._exam(submission.assignment)
+        """Grade what a student handed in.
+
+        Raises:
+            jail.NoWalls: no submission can be isolated here.
+        """
+        exam = self.prepare(submission.assignment)
         try:
             path, notes = repair.find(submission.folder, submission.assignment)
             repaired = repair.repair(exam.release, repair.read(path), notes)
@@ -122,66 +137,155 @@ class Judge:
         remark = f"Graded with secret cases of seed {self.order.seed}."
         if not self.order.isolated:
             remark += " The code was run without isolation."
-        problem = ""
+        fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
                 begin = jail.Begin(_seed_of(submission.student), submission.assignment, exam.imports)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
-            except jail.JailError as error:
-                problem = str(error)
+            except (jail.JailError, OSError) as error:
+                fault = error
                 self.zygote.stop()
-        return Outcome(submission, problem=problem, ours=True)
+        if isinstance(fault, jail.NoWalls):
+            raise fault
+        return Outcome(submission, problem=str(fault), ours=True)
 
 
 def _seed_of(student: str) -> int:
     return int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2
 
 
-_judge: Judge | None = None
+class _Post:
+    """A judge in a process of its own, with the submissions that it has been given and not yet answered.
+
+    Not a pool of the standard library: a process that is killed in the middle of an answer leaves that one waiting
+    for the rest for ever, and none says which submission it was at. Here every judge has a pipe to itself, whose end
+    is the end of the judge.
+
+    Args:
+        order: what to grade.
+    """
+
+    def __init__(self, order: Order) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(order, theirs, os.getpid()), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the judge has the only one, and with the judge it is closed
+        self.given: deque[Submission] = deque()
+
+    def give(self, submission: Submission) -> None:
+        """Have a submission graded, after those that it has already."""
+        self.given.append(submission)
+        with contextlib.suppress(OSError):  # it is gone: `take` will say so
+            self.pipe.send(submission)
+
+    def take(self) -> Outcome | GraderError | None:
+        """What became of the first submission that it was given; None if the judge is gone."""
+        try:
+            answer: Outcome | GraderError = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        self.given.popleft()
+        return answer
+
+    def end(self) -> None:
+        """End it at once, and with it its jail; what it was given is not graded."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
 
 
-def _begin(order: Order) -> None:
-    global _judge
+def _serve(order: Order, pipe: Connection, parent: int) -> None:
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the grader, which then ends this
     if sys.platform == "linux":  # elsewhere a grader that is killed leaves its judges waiting
         confine.die_with_parent()
-    _judge = Judge(order)
-    _judge.zygote.start()
+    if os.getppid() != parent:  # it was killed before it could be said that this dies with it
+        return
+    judge = Judge(order)
+    judge.zygote.start()
+    with contextlib.suppress(EOFError):
+        while True:
+            submission = pipe.recv()
+            try:
+                judge.prepare(submission.assignment)
+            except Exception as error:
+                pipe.send(GraderError(f"{submission.assignment} cannot be graded: {_where(error)}"))
+                return
+            try:
+                outcome: Outcome | GraderError = judge.grade(submission)
+            except jail.NoWalls as error:
+                outcome = GraderError(
+                    f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
+                    "For code that you trust there is --no-isolation"
+                )
+            except Exception as error:  # a mistake of ours must not cost the others their grading
+                outcome = Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
+            pipe.send(outcome)
 
 
-def _grade(submission: Submission) -> Outcome:
-    assert _judge is not None
-    return _judge.grade(submission)
+def _where(error: Exception) -> str:
+    """An error that nobody expected, in one line, with the place where it came from."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(at.filename).name}, line {at.lineno})"
 
 
 def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[Outcome]:
     """Grade submissions; yields them as they are done.
 
+    A judge that is lost is replaced, and the submission that it was at is tried again.
+
     Args:
         order: what the run is about.
         submissions: of any assignments.
         jobs: how many at a time.
+
+    Raises:
+        GraderError: nothing can be graded here.
     """
     torch.set_num_threads(1)  # from here on no thread, so that forking is sound
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(min(jobs, len(submissions)), context, _begin, (order,)) as pool:
-        waiting: set[Future[Outcome]] = set()
-        left = iter(submissions)
-        try:
-            while True:
-                # A few at a time: results wait here until they are written, and memory must not grow with the class.
-                for submission in left:
-                    waiting.add(pool.submit(_grade, submission))
-                    if len(waiting) >= 4 * jobs:
-                        break
-                if not waiting:
-                    return
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    left = deque(submissions)
+    lost: Counter[Submission] = Counter()
+    lost_in_a_row = 0
+    posts = [_Post(order) for _ in range(min(jobs, len(left)))]
+    try:
+        while True:
+            # One ahead, so that no judge waits for the gradebook; not more, so that results do not pile up here.
+            for number in range(AHEAD):
+                for post in posts:
+                    if left and len(post.given) <= number:
+                        post.give(left.popleft())
+            at_work = [post for post in posts if post.given]
+            if not at_work:
+                return
+            ready = wait([post.pipe for post in at_work])
+            for post in (post for post in at_work if post.pipe in ready):
+                answer = post.take()
+                if isinstance(answer, GraderError):
+                    raise answer
+                if answer is not None:
+                    lost_in_a_row = 0
+                    yield answer
+                    continue
+                submission, *untouched = post.given
+                post.end()
+                posts[posts.index(post)] = _Post(order)
+                left.extendleft(reversed(untouched))
+                lost[submission] += 1
+                lost_in_a_row += 1
+                if lost_in_a_row >= MOST_LOST_IN_A_ROW:
+                    raise GraderError(
+                        f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
+                        f"(--jobs, now {jobs})? What is graded is kept"
+                    )
+                if lost[submission] < ATTEMPTS:
+                    left.append(submission)
+                else:
+                    problem = f"the process that judged it was killed, {ATTEMPTS} times; is there memory for it?"
+                    yield Outcome(submission, problem=problem, ours=True)
+    finally:
+        for post in posts:
+            post.end()
 
 
 def fingerprint(order: Order, submission: Submission) -> str:

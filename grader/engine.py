@@ -24,7 +24,7 @@ from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
-from grader.jail import Begin, Zygote
+from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send
 from grader.repair import Repaired
 
@@ -130,9 +130,15 @@ class Worker:
             return Lost("OutOfTime", f"stopped after {seconds:g} s")
         except WireError:
             why = self.end()
-        if why in ("memory", "processes"):
-            what = "memory" if why == "memory" else "processes"
-            return Lost("OutOfMemory", f"used too much {what}" if what == "memory" else "started too many processes")
+        match why:
+            case "memory":
+                return Lost("OutOfMemory", "used too much memory")
+            case "processes":
+                return Lost("OutOfMemory", "started too many processes")
+            case "time":
+                return Lost("OutOfTime", "used too much time of the processor")
+            case "killed":  # nothing inside can do that: it is not the student's doing
+                raise JailError("the process that ran it was killed; is there memory for it?")
         return Lost("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
 
 

