@@ -97,6 +97,9 @@ class Judge:
             except jail.JailError as error:
                 problem = str(error)
                 self.zygote.stop()
+            except Exception as error:  # of this submission alone: it must not stop the others
+                problem = f"the grader failed over it: {type(error).__name__}: {error}"
+                break
         return Outcome(student, problem=problem, ours=True)
 
 
@@ -155,8 +158,17 @@ def fingerprint(order: Order, folder: Path) -> str:
     digest = hashlib.sha256(_versions(order).encode())
     for path in sorted(folder.glob("*.ipynb")):
         if path.is_file() and not path.is_symlink():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+            digest.update(os.fsencode(path.name) + b"\0" + _content(path) + b"\0")
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """What is in a student's file, or what there is instead: it may be larger than memory, or closed to us."""
+    try:
+        size = path.stat().st_size
+        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
+    except OSError as error:
+        return f"{error.strerror}".encode()
 
 
 _known_versions: dict[Path, str] = {}

@@ -10,12 +10,14 @@ import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
+from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
@@ -26,6 +28,7 @@ from grader.record import enter_marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
+MOST_OF_A_DATE = 100  # characters
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -198,7 +201,7 @@ class Course:
             for outcome in run(order, [(s.student, s.folder) for s in due], jobs):
                 if outcome.notebook is not None:
                     submission = by_student[outcome.student]
-                    timestamp = self.directory.get_existing_timestamp(str(submission.folder))
+                    timestamp = _timestamp(submission.folder)
                     enter_marks(gradebook, outcome.student, order.assignment, outcome.notebook, timestamp)
                     folder = self.autograded / outcome.student / order.assignment
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
@@ -259,3 +262,16 @@ class Course:
         # The log ends with "see above"; what one wants to read is the last exception in it.
         causes = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
         raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")
+
+
+def _timestamp(folder: Path) -> datetime | None:
+    """When it was handed in, as `timestamp.txt` says; None if that is not there, or no date."""
+    path = folder / "timestamp.txt"
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            text = file.read(MOST_OF_A_DATE)
+        return parse_utc(text.decode("ascii").strip())
+    except (OSError, ValueError, OverflowError):
+        return None

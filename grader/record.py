@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -49,7 +50,7 @@ def write_notebook(notebook: NotebookNode, folder: Path, support: Path, more: Ma
 
 
 def enter_marks(
-    gradebook: Gradebook, student: str, assignment: str, notebook: NotebookNode, timestamp: str | None
+    gradebook: Gradebook, student: str, assignment: str, notebook: NotebookNode, timestamp: datetime | None
 ) -> None:
     """Enter a graded notebook into the gradebook, as nbgrader's `SaveAutoGrades` does, in one transaction.
 
