@@ -8,7 +8,9 @@ nothing outside is changed.
 import contextlib
 import hashlib
 import io
+import json
 import os
+import re
 import shutil
 import sysconfig
 import time
@@ -24,11 +26,12 @@ from grader.accuracy import right_answers
 from grader.authoring import load
 from grader.course import Course
 from tests import ROOT
-from tests.grader.attacks import ATTACKS, NAME
+from tests.grader.attacks import ATTACKED, ATTACKS, HURT, NAME, POINTS, READ, Attack
 
 WHY_NOT = jail.why_not() or jail.try_walls()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 FIRST = "innocent-first"
+INNOCENT = Attack("innocent", "is right")
 
 
 def mallory(attack):
@@ -114,11 +117,11 @@ class Class:
         after: the same afterwards.
     """
 
-    said: dict
-    marks: dict
+    said: dict[str, str]
+    marks: dict[tuple[str, str], float]
     status: int
-    before: tuple
-    after: tuple
+    before: tuple[object, object]
+    after: tuple[object, object]
 
 
 @pytest.fixture(scope="module")
@@ -129,26 +132,70 @@ def graded(course):
         for name, task in load(course.solutions / NAME).tasks.items()
     }
     for student in (FIRST, *map(neighbour, ATTACKS)):
-        ATTACKS_NOTHING.hand_in(release, right, course.submitted / student / NAME)
+        INNOCENT.hand_in(release, right, course.submitted / student / NAME)
     for attack in ATTACKS:
         attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
     before = outside(course), descendants()
     with pytest.MonkeyPatch.context() as patch:
         # Long enough for what is honest, on a busy machine too; the judges are forked and see it.
-        patch.setattr(engine, "SECONDS_FOR_A_CELL", 5.0)
-        patch.setattr(engine, "SECONDS_FOR_AN_EXERCISE", 5.0)
-        patch.setattr(engine, "SECONDS_FOR_A_SUBMISSION", 40.0)
+        patch.setattr(engine, "SECONDS_FOR_A_CELL", 4.0)
+        patch.setattr(engine, "SECONDS_FOR_AN_EXERCISE", 4.0)
+        patch.setattr(engine, "SECONDS_FOR_A_SUBMISSION", 20.0)
         status, said = run(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
     deadline = time.monotonic() + 10
     while descendants() != before[1] and time.monotonic() < deadline:  # what was killed is gone a moment later
         time.sleep(0.1)
-    by_student = {}
-    for part in said.split("\n  ")[1:]:  # a student's lines, the further ones indented more
-        words = part.split()
-        if len(words) > 4 and words[1] == "/":
-            student = words[3]
-            by_student[student] = part
-        elif by_student:
-            by_student[student] += "\n" + part
+    lines = re.split(r"\n +\d+ / \d+  ", said)[1:]
+    by_student = {line.split()[0]: line for line in lines}
     marks = {(mark.student, mark.exercise): mark.score for mark in course.marks()}
     return Class(by_student, marks, status, before, (outside(course), descendants()))
+
+
+def test_nobody_else_loses_anything(graded):
+    for student in (FIRST, *map(neighbour, ATTACKS)):
+        assert marks_of(graded, student) == POINTS, student
+    assert {name for name, _ in graded.marks} <= {FIRST, *map(neighbour, ATTACKS), *map(mallory, ATTACKS)}
+
+
+def marks_of(graded, student):
+    return {exercise: score for (name, exercise), score in graded.marks.items() if name == student}
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+def test_it_gets_what_it_has_earned(attack, graded, course):
+    said = graded.said[mallory(attack)]
+    assert attack.says in said
+    assert "the grader's fault" not in said
+    assert said.replace("\n", "").isprintable()  # nothing that a terminal takes for a command
+    marks = marks_of(graded, mallory(attack))
+    path = course.autograded / mallory(attack) / NAME / f"{NAME}.ipynb"
+    assert ("FAILED" in said) == (not attack.graded) == (not marks) == (not path.exists())
+    if not attack.graded:
+        assert len(said.strip().splitlines()) <= 2, "why it cannot be graded is one line"
+        return
+    assert attack.least <= marks[ATTACKED] <= attack.most
+    for exercise in POINTS.keys() - {ATTACKED}:
+        assert marks[exercise] == POINTS[exercise] or exercise in attack.costs
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    outputs = json.dumps([cell.get("outputs") for cell in notebook.cells], ensure_ascii=False)
+    assert READ not in outputs
+    assert attack.shows in outputs
+    assert path.stat().st_size < 25_000_000
+
+
+def test_nothing_outside_is_changed(graded):
+    assert graded.after[0] == graded.before[0]
+
+
+def test_no_process_is_left(graded):
+    assert graded.after[1] == graded.before[1]
+
+
+def test_feedback_can_be_written_and_runs_no_program(graded, course):
+    for attack in HURT:
+        course.feedback(NAME, mallory(attack))
+        page = (course.feedback_directory / mallory(attack) / NAME / f"{NAME}.html").read_text(encoding="utf-8")
+        if not attack.notebook:  # what stands in a text cell is shown as nbgrader shows it
+            assert "<script>alert(1)" not in page
+            assert "<img src=x" not in page
