@@ -89,16 +89,21 @@ def _grade(course: Course, due: Sequence[HandedIn], order: Order, jobs: int) -> 
     for number, outcome in enumerate(course.grade(due, order, jobs), start=1):
         rate = number / (time.perf_counter() - start)
         left = (len(due) - number) / rate
-        graded = f"{outcome.submission.assignment:<18} {outcome.submission.student:<24}"
-        print(f"  {number:>4} / {len(due)}  {graded} {rate:5.1f} a second, {left:.0f} s left", end="")
+        student = f"{outcome.submission.assignment:<18} {_visible(outcome.submission.student):<24}"
+        print(f"  {number:>4} / {len(due)}  {student} {rate:5.1f} a second, {left:.0f} s left", end="")
         if outcome.problem:
             failed += 1
             whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"
-            print(f"  {whose}\n        {outcome.problem}", end="")
+            print(f"  {whose}\n        {_visible(outcome.problem)}", end="")
         for note in outcome.notes:
-            print(f"\n        {note}", end="")
+            print(f"\n        {_visible(note)}", end="")
         print(flush=True)
     return failed
+
+
+def _visible(text: str) -> str:
+    """What a student may have written, without what a terminal takes for a command."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def show_doctor(course: Course, arguments: Arguments) -> None:

@@ -11,12 +11,14 @@ import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
+from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
@@ -26,6 +28,7 @@ from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
+MOST_OF_A_DATE = 100  # characters
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -202,8 +205,7 @@ class Course:
             for outcome in run(order, due, jobs):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
-                    timestamp = self.directory.get_existing_timestamp(str(outcome.submission.folder))
-                    marks.enter(student, assignment, outcome.entry, timestamp)
+                    marks.enter(student, assignment, outcome.entry, _timestamp(outcome.submission.folder))
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
                     write_notebook(
                         outcome.entry.notebook,
@@ -270,3 +272,16 @@ class Course:
         # The log ends with "see above"; what one wants to read is the last exception in it.
         causes = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
         raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")
+
+
+def _timestamp(folder: Path) -> datetime | None:
+    """When it was handed in, as `timestamp.txt` says; None if that is not there, or no date."""
+    path = folder / "timestamp.txt"
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            text = file.read(MOST_OF_A_DATE)
+        return parse_utc(text.decode("ascii").strip())
+    except (OSError, ValueError, OverflowError):
+        return None

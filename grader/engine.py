@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import html
+import json
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because the
 SECONDS_FOR_A_SUBMISSION = 180.0
 SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
 MOST_WORKERS = 12  # for one submission
+MOST_SHOWN = 20 * 2**20  # characters of all that a notebook displays
 # Of what a student's code displays. HTML and SVG can hold programs, which would run in the browser of who marks it.
 SHOWN = ("text/plain", "text/latex", "image/png", "image/jpeg")
 
@@ -163,7 +165,7 @@ def grade(
     worker = Worker(zygote, begin)
     notebook = copy.deepcopy(repaired.notebook)
     reports: dict[str, Report] = {}
-    count = 0
+    count = shown = 0
     try:
         for cell in notebook.cells:
             if cell.cell_type != "code" or not cell.source.strip():
@@ -179,6 +181,10 @@ def grade(
                 cell.outputs = [_result(Progress(tuple(reports.values())), count)]
             else:
                 cell.outputs = _outputs(worker.run(cell.source), count)
+                shown += len(json.dumps(cell.outputs))
+                if shown > MOST_SHOWN:
+                    text = "(not kept: all outputs of the notebook together are too large)"
+                    cell.outputs = [NotebookNode(output_type="stream", name="stderr", text=text)]
     finally:
         worker.end()
     if repaired.notes:
@@ -206,8 +212,11 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     looked = worker.ask({"do": "look", "name": exercise.defines}, SECONDS_FOR_A_CELL)
     if isinstance(looked, Lost):
         return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
-    described = looked.get("answer")
-    if not isinstance(described, dict):
+    try:
+        described = decode_observation(looked.get("answer"))
+    except BadObservation:
+        described = {}
+    if not described:
         problem = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
         problem = problem_with(exercise, described)
@@ -260,6 +269,8 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
                 kept.append(NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines))
             case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
                 data = {mime: text for mime, text in data.items() if mime in SHOWN and isinstance(text, str)}
+                if not data:
+                    continue
                 made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
                 if sort == "execute_result":
                     made.execution_count = count

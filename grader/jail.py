@@ -108,7 +108,8 @@ def _command(extra: Sequence[str]) -> list[str]:
         *("--ro-bind", str(ROOT / "grader" / "jailed"), f"{COURSE}/grader/jailed"),
         *extra,
         *(part for name, value in _environment().items() for part in ("--setenv", name, value)),
-        *("--remount-ro", "/", "--chdir", "/tmp"),
+        # Also /dev: what a submission left there, the next would find.
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"),
     ]
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -66,7 +67,7 @@ class Marks:
         self._late: LateSubmissionPlugin = late.plugin_inst
         self._within = late._check_late_penalty
 
-    def enter(self, student: str, assignment: str, entry: Entry, timestamp: str | None) -> None:
+    def enter(self, student: str, assignment: str, entry: Entry, timestamp: datetime | None) -> None:
         """Enter a graded submission, and the penalty for being late, if there is one.
 
         Args:

@@ -100,6 +100,8 @@ def decode(form: Any, depth: int = 0) -> Value:
     if isinstance(form, dict) and len(form) == 1:
         (kind, content), *_ = form.items()
         if kind == "dict" and isinstance(content, dict) and len(content) <= MOST_MEMBERS:
+            if any(len(key) > MOST_CHARACTERS for key in content):
+                raise BadObservation("a name that is too long")
             return {str(k): decode(v, depth + 1) for k, v in content.items()}
         if kind == "tensor" and isinstance(content, dict):
             return _decode_tensor(content)
@@ -111,12 +113,14 @@ def decode(form: Any, depth: int = 0) -> Value:
 def _decode_tensor(form: dict[str, Any]) -> Tensor:
     try:
         dtype = _DTYPES[form["dtype"]]
-        shape = form["shape"]
+        shape = list(form["shape"])
         data = base64.b64decode(form["data"], validate=True)
         sizes_are_plain = all(type(size) is int and 0 <= size <= MOST_BYTES_OF_A_TENSOR for size in shape)
     except (KeyError, TypeError, ValueError) as error:
         raise BadObservation("a tensor that cannot be read") from error
-    if not sizes_are_plain or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
+    # Of the empty ones too: with a 0 in it, a shape may name more entries than can be counted.
+    too_large = math.prod(size or 1 for size in shape) > MOST_BYTES_OF_A_TENSOR if sizes_are_plain else True
+    if too_large or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
         raise BadObservation("a tensor of impossible shape or size")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise BadObservation("a tensor whose data do not fill its shape")

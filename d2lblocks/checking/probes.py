@@ -383,7 +383,8 @@ def graphs(answer: Any, case: Case) -> Observation:
 
     torch._dynamo.reset()
     # What a guard costs is measured behind flushed caches, for a log that nobody reads: half of the time.
-    guards, measure = torch._dynamo.guards, torch._dynamo.guards.profile_guard_manager
+    guards: Any = torch._dynamo.guards
+    measure = guards.profile_guard_manager
     guards.profile_guard_manager = lambda *_: 0.0
     compiled = torch.compile(module, backend=run_as_it_is, fullgraph=True, dynamic=False)
     broken = ""

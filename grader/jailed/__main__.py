@@ -116,7 +116,11 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
     finally:
         os.close(ended)
         _, status = os.waitpid(pid, 0)
-        if walls:  # the first process of its namespaces is ours now, and it goes when all others in them are gone
+        if walls:
+            # The first process of its namespaces is ours now. It was to end with its parent, but may have taken that
+            # back. Nobody else is here but the jail's own first process, which this does not reach.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.wait()

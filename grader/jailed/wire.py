@@ -6,8 +6,10 @@ What arrives may be forged, so lengths are capped and anything that is not a JSO
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
+import time
 from typing import Any
 
 MOST_BYTES = 32 * 2**20
@@ -62,7 +64,7 @@ def receive(source: socket.socket) -> dict[str, Any]:
     if length > MOST_BYTES:
         raise WireError(f"a message of {length:,} bytes is announced")
     try:
-        message = json.loads(_exactly(source, length))
+        message = parse(_exactly(source, length).decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {type(error).__name__}") from error
     if not isinstance(message, dict):
@@ -70,9 +72,26 @@ def receive(source: socket.socket) -> dict[str, Any]:
     return message
 
 
+def parse(text: str) -> Any:
+    """Read JSON that a stranger has written; half a character, which no file can hold, becomes a question mark.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    read = json.loads(text)
+    if re.search(r"\\u[dD]", text):  # only an escape can stand for one
+        read = json.loads(json.dumps(read, ensure_ascii=False).encode("utf-8", "replace"))
+    return read
+
+
 def _exactly(source: socket.socket, count: int) -> bytes:
     parts = bytearray()
+    limit = source.gettimeout()
+    deadline = None if limit is None else time.monotonic() + limit
     while len(parts) < count:
+        if deadline is not None:  # for all parts together: one byte now and then is no answer
+            source.settimeout(max(deadline - time.monotonic(), 1e-3))
         try:
             part = source.recv(min(count - len(parts), 2**20))
         except TimeoutError:
@@ -82,4 +101,5 @@ def _exactly(source: socket.socket, count: int) -> bytes:
         if not part:
             raise WireError("closed")
         parts += part
+    source.settimeout(limit)
     return bytes(parts)
