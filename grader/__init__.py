@@ -1,10 +1,21 @@
 """The instructor's side: exercises as their authors write them, releases, grading and marks, on top of nbgrader.
 
     authoring.py    what a `solutions/<assignment>/reference.py` is made of, and the exercises made from it
-    inside.py       the `check` of a notebook that is being graded: secret cases, judged against the reference
     course.py       nbgrader's course: release, grade, feedback, export
+    class_run.py    many submissions: a judge and a jail for each core
+    engine.py       one submission: runs it in the jail, observes, judges
+    jail.py         the jail; jailed/ is all that it sees of this folder
+    repair.py       from what was handed in to what is graded
+    record.py       the graded notebook and the marks, as nbgrader keeps them
+    preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
+    inside.py       the `check` of a notebook that plain nbgrader grades: without a jail
     sample.py       a sample class drawn from the catalogues, with the marks that it must get
     __main__.py     python -m grader
 
 The folder is also nbgrader's course root: nbgrader_config.py, gradebook.db, submitted/, autograded/, feedback/.
 """
+
+import sys
+
+# jsonschema would import it, to check addresses of a kind that no notebook has: it takes a second to start.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

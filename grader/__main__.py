@@ -24,7 +24,7 @@ from grader import accuracy, doctor, faults, jail, pages, sample
 from grader.alone import NotAlone, alone
 from grader.authoring import load
 from grader.class_run import GraderError, default_jobs
-from grader.course import DEFAULT_ROOT, Course, CourseError, Mark
+from grader.course import DEFAULT_ROOT, Course, CourseError, HandedIn, Mark
 from grader.progress import Progress
 
 GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
@@ -92,18 +92,17 @@ def autograde(course: Course, arguments: Arguments) -> None:
     problem = jail.why_not() if isolated else ""
     if problem:
         raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
-    due = {name: [s for s in everything if s.due or arguments.force] for name, everything in chosen.items()}
+    due: list[HandedIn] = []
     for assignment, everything in chosen.items():
-        print(f"{assignment}: {len(everything)} submissions, {len(due[assignment])} to grade")
-    progress = Progress(sum(map(len, due.values())))
-    if not progress.total:
+        new = [each for each in everything if each.due or arguments.force]
+        print(f"{assignment}: {len(everything)} submissions, {len(new)} to grade", flush=True)
+        due += new
+    if not due:
         return
     course.prove_writable()
-    for assignment, some in due.items():
-        if some:
-            order = course.order(assignment, arguments.seed, isolated)
-            for outcome in course.grade(some, order, arguments.jobs):
-                progress.add(assignment, outcome)
+    progress = Progress(len(due))
+    for outcome in course.grade(due, course.order(arguments.seed, isolated), arguments.jobs):
+        progress.add(outcome)
     progress.end()
     if progress.failed:
         raise CourseError(f"{progress.failed} submissions could not be graded; see above")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -23,6 +25,7 @@ from d2lblocks.checking.exercises import Exercise, read_public
 from grader import engine, jail, repair
 from grader.authoring import load
 from grader.jailed import confine
+from grader.record import Entry, entry_of
 
 ATTEMPTS = 3  # where the fault is ours
 AHEAD = 2  # submissions that a judge has been given
@@ -35,89 +38,121 @@ class GraderError(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What one class run is about: the same for all submissions of an assignment.
+    """What one grading run is about: the same for all its submissions.
 
     Attributes:
-        assignment: its name.
-        solutions: its folder in `solutions/`.
-        release: its folder in `exercises/`.
+        solutions: the folder of that name.
+        releases: the folder `exercises/`.
         seed: of the secret cases.
         isolated: whether students' code runs in the jail.
     """
 
-    assignment: str
     solutions: Path
-    release: Path
+    releases: Path
     seed: int
     isolated: bool = True
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a submission.
+class Submission:
+    """One student's work on one assignment.
 
     Attributes:
         student: whose it is.
-        notebook: graded; None if it could not be.
+        assignment: its name.
+        folder: where it lies.
+    """
+
+    student: str
+    assignment: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submission, as plain data.
+
+    Attributes:
+        submission: which.
+        entry: what to write into the course and the gradebook; None if it could not be graded.
         problem: why not, in one line.
         ours: whether the fault is the grader's; then it is to be graded again, and is never a zero.
         notes: what was odd about the submission.
     """
 
-    student: str
-    notebook: NotebookNode | None = None
+    submission: Submission
+    entry: Entry | None = None
     problem: str = ""
     ours: bool = False
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Exam:
+    """An assignment, ready to be graded."""
+
+    exercises: dict[str, Exercise]
+    release: NotebookNode
+    imports: tuple[str, ...]
+
+
 class Judge:
-    """Grades submissions of one assignment, one after the other, with a jail of its own.
+    """Grades submissions, one after the other, with a jail of its own.
 
     Args:
         order: what to grade.
+        zygote: for it; a new one if None.
     """
 
-    def __init__(self, order: Order) -> None:
-        tasks = load(order.solutions).tasks
-        public = read_public(order.release / "public.json").exercises
-        self.exercises: dict[str, Exercise] = {
-            name: task.for_grading(order.seed, public[name]) for name, task in tasks.items()
-        }
-        self.release = nbformat.read(order.release / f"{order.assignment}.ipynb", as_version=4)
-        preload = sorted({name for exercise in self.exercises.values() for name in exercise.imports})
-        self.zygote = jail.Zygote(order.release, preload, order.isolated)
+    def __init__(self, order: Order, zygote: jail.Zygote | None = None) -> None:
         self.order = order
+        self.zygote = zygote or jail.Zygote(order.releases, order.isolated)
+        self._exams: dict[str, _Exam] = {}
 
-    def grade(self, student: str, folder: Path) -> Outcome:
+    def prepare(self, assignment: str) -> _Exam:
+        """Read an assignment, and find out what its reference gives, unless that was done before."""
+        if assignment not in self._exams:
+            release = self.order.releases / assignment
+            public = read_public(release / "public.json").exercises
+            tasks = load(self.order.solutions / assignment).tasks
+            self._exams[assignment] = _Exam(
+                {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()},
+                nbformat.read(release / f"{assignment}.ipynb", as_version=4),
+                tuple(sorted({name for task in tasks.values() for name in task.imports})),
+            )
+        return self._exams[assignment]
+
+    def grade(self, submission: Submission) -> Outcome:
         """Grade what a student handed in.
 
         Raises:
             jail.NoWalls: no submission can be isolated here.
         """
+        exam = self.prepare(submission.assignment)
         try:
-            path, notes = repair.find(folder, self.order.assignment)
-            repaired = repair.repair(self.release, repair.read(path), notes)
+            path, notes = repair.find(submission.folder, submission.assignment)
+            repaired = repair.repair(exam.release, repair.read(path), notes)
         except repair.BadSubmission as error:
-            return Outcome(student, problem=str(error))
+            return Outcome(submission, problem=str(error))
         remark = f"Graded with secret cases of seed {self.order.seed}."
         if not self.order.isolated:
             remark += " The code was run without isolation."
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
-                graded = engine.grade(repaired, self.exercises, self.zygote, _seed_of(student), remark)
-                return Outcome(student, graded.notebook, notes=graded.notes)
+                begin = jail.Begin(_seed_of(submission.student), submission.assignment, exam.imports)
+                graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
+                return Outcome(submission, entry_of(graded), notes=repaired.notes)
             except (jail.JailError, OSError) as error:
                 fault = error
                 self.zygote.stop()
         if isinstance(fault, jail.NoWalls):
             raise fault
-        return Outcome(student, problem=str(fault), ours=True)
+        return Outcome(submission, problem=str(fault), ours=True)
 
 
 def _seed_of(student: str) -> int:
-    return 1 + (int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2)
+    return int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2
 
 
 class _Post:
@@ -137,9 +172,9 @@ class _Post:
         self.process = context.Process(target=_serve, args=(order, theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()  # so that the judge has the only one, and with the judge it is closed
-        self.given: deque[tuple[str, Path]] = deque()
+        self.given: deque[Submission] = deque()
 
-    def give(self, submission: tuple[str, Path]) -> None:
+    def give(self, submission: Submission) -> None:
         """Have a submission graded, after those that it has already."""
         self.given.append(submission)
         with contextlib.suppress(OSError):  # it is gone: `take` will say so
@@ -167,24 +202,25 @@ def _serve(order: Order, pipe: Connection, parent: int) -> None:
         confine.die_with_parent()
     if os.getppid() != parent:  # it was killed before it could be said that this dies with it
         return
-    try:
-        judge = Judge(order)
-    except Exception as error:
-        pipe.send(GraderError(f"{order.assignment} cannot be graded: {_where(error)}"))
-        return
+    judge = Judge(order)
     judge.zygote.start()
     with contextlib.suppress(EOFError):
         while True:
-            student, folder = pipe.recv()
+            submission = pipe.recv()
             try:
-                outcome: Outcome | GraderError = judge.grade(student, folder)
+                judge.prepare(submission.assignment)
+            except Exception as error:
+                pipe.send(GraderError(f"{submission.assignment} cannot be graded: {_where(error)}"))
+                return
+            try:
+                outcome: Outcome | GraderError = judge.grade(submission)
             except jail.NoWalls as error:
                 outcome = GraderError(
                     f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
                     "For code that you trust there is --no-isolation"
                 )
             except Exception as error:  # a mistake of ours must not cost the others their grading
-                outcome = Outcome(student, problem=f"the grader failed: {_where(error)}", ours=True)
+                outcome = Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
             pipe.send(outcome)
 
 
@@ -194,14 +230,14 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(at.filename).name}, line {at.lineno})"
 
 
-def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Iterator[Outcome]:
+def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[Outcome]:
     """Grade submissions; yields them as they are done.
 
     A judge that is lost is replaced, and the submission that it was at is tried again.
 
     Args:
-        order: what to grade.
-        submissions: students and their folders.
+        order: what the run is about.
+        submissions: of any assignments.
         jobs: how many at a time.
 
     Raises:
@@ -209,7 +245,7 @@ def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Ite
     """
     torch.set_num_threads(1)  # from here on no thread, so that forking is sound
     left = deque(submissions)
-    lost: Counter[str] = Counter()
+    lost: Counter[Submission] = Counter()
     lost_in_a_row = 0
     posts = [_Post(order) for _ in range(min(jobs, len(left)))]
     try:
@@ -231,54 +267,65 @@ def run(order: Order, submissions: Sequence[tuple[str, Path]], jobs: int) -> Ite
                     lost_in_a_row = 0
                     yield answer
                     continue
-                (student, folder), *untouched = post.given
+                submission, *untouched = post.given
                 post.end()
                 posts[posts.index(post)] = _Post(order)
                 left.extendleft(reversed(untouched))
-                lost[student] += 1
+                lost[submission] += 1
                 lost_in_a_row += 1
                 if lost_in_a_row >= MOST_LOST_IN_A_ROW:
                     raise GraderError(
                         f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
                         f"(--jobs, now {jobs})? What is graded is kept"
                     )
-                if lost[student] < ATTEMPTS:
-                    left.append((student, folder))
+                if lost[submission] < ATTEMPTS:
+                    left.append(submission)
                 else:
                     problem = f"the process that judged it was killed, {ATTEMPTS} times; is there memory for it?"
-                    yield Outcome(student, problem=problem, ours=True)
+                    yield Outcome(submission, problem=problem, ours=True)
     finally:
         for post in posts:
             post.end()
 
 
-def fingerprint(order: Order, folder: Path) -> str:
+def fingerprint(order: Order, submission: Submission) -> str:
     """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
-    digest = hashlib.sha256(_versions(order).encode())
-    for path in sorted(folder.glob("*.ipynb")):
+    digest = hashlib.sha256(versions(order, submission.assignment).encode())
+    for path in sorted(submission.folder.glob("*.ipynb")):
         if path.is_file() and not path.is_symlink():
-            with contextlib.suppress(OSError):  # it has vanished, or may not be read: the judge will say so
-                digest.update(os.fsencode(path.name) + b"\0" + path.read_bytes() + b"\0")
+            digest.update(os.fsencode(path.name) + b"\0" + _content(path) + b"\0")
     return digest.hexdigest()
 
 
-_known_versions: dict[Path, str] = {}
+def versions(order: Order, assignment: str) -> str:
+    """What the grading of an assignment depends on besides a submission."""
+    solutions = order.solutions / assignment
+    sources = (
+        *solutions.glob("*.*"),
+        *(order.releases / assignment).glob("*.*"),
+        *(jail.ROOT / "d2lblocks").rglob("*.py"),
+        *(jail.ROOT / "grader").glob("*.py"),
+        *(jail.ROOT / "grader" / "jailed").glob("*.py"),
+    )
+    # Read again where a file has changed, for a grader that lives as long as a server.
+    return _digest(tuple((path, path.stat().st_mtime_ns) for path in sorted(sources)))
 
 
-def _versions(order: Order) -> str:
-    if order.solutions not in _known_versions:
-        digest = hashlib.sha256(torch.__version__.encode())
-        sources = [
-            *order.solutions.glob("*.*"),
-            *order.release.glob("*.*"),
-            *(jail.ROOT / "d2lblocks").rglob("*.py"),
-            *(jail.ROOT / "grader").glob("*.py"),
-            *(jail.ROOT / "grader" / "jailed").glob("*.py"),
-        ]
-        for path in sorted(sources):
-            digest.update(str(path).encode() + path.read_bytes())
-        _known_versions[order.solutions] = digest.hexdigest()
-    return _known_versions[order.solutions]
+def _content(path: Path) -> bytes:
+    """What is in a student's file, or what there is instead: it may be larger than memory, or closed to us."""
+    try:
+        size = path.stat().st_size
+        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
+    except OSError as error:
+        return f"{error.strerror}".encode()
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(files: tuple[tuple[Path, int], ...]) -> str:
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for path, _ in files:
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def default_jobs() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import re
@@ -11,25 +12,27 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
+from nbgrader.utils import parse_utc
 from sqlalchemy import make_url
 from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, fingerprint, run
+from grader.class_run import Order, Outcome, Submission, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
-from grader.record import enter_marks, write_notebook
+from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
 SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
-FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
+MOST_OF_A_DATE = 100  # characters
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -46,20 +49,14 @@ class CourseError(Exception):
 
 
 @dataclass(frozen=True)
-class Submission:
-    """One student's work on one assignment: where it lies, and whether it still has to be graded.
+class HandedIn(Submission):
+    """A submission, and whether it still has to be graded.
 
     Attributes:
-        student: whose it is.
-        assignment: its name.
-        folder: where it lies.
         depends_on: what its marks depend on, as a fingerprint.
         due: whether they were never given, or depended on something else.
     """
 
-    student: str
-    assignment: str
-    folder: Path
     depends_on: str
     due: bool
 
@@ -94,11 +91,15 @@ class Course:
             raise CourseError(f"{root} is not a course: it has no nbgrader_config.py")
         self.config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
         self.directory = CourseDirectory(config=self.config)
-        self.api = NbGraderAPI(self.directory, config=self.config)
+        self.api = self._api(self.config)
+
+    def _api(self, config: Config) -> NbGraderAPI:
+        api = NbGraderAPI(self.directory, config=config)
         # What nbgrader logs comes back from each call; printing it as well would bury the one line that matters.
-        for logger in (self.api.log, self.directory.log, app_log):  # the last one is the gradebook's
+        for logger in (api.log, self.directory.log, app_log):  # the last one is the gradebook's
             logger.handlers = [logging.NullHandler()]
             logger.propagate = False
+        return api
 
     @property
     def solutions(self) -> Path:
@@ -178,35 +179,34 @@ class Course:
                     ) from None
                 raise
 
-    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[Submission]:
+    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
         """What was handed in for an assignment, by all students or by those who are named.
 
         A submission is due if it was never graded, or if it, the release, the reference or the grader has changed.
         """
         found = {path.parent.name: path for path in sorted(self.submitted.glob(f"*/{assignment}"))}
-        order = self.order(assignment)
+        order = self.order()
         result = []
         for student, folder in found.items():
             if not students or student in students:
-                depends_on = fingerprint(order, folder)
+                depends_on = fingerprint(order, Submission(student, assignment, folder))
                 known = self.autograded / student / assignment / FINGERPRINT
                 due = not (known.is_file() and known.read_text(encoding="ascii") == depends_on)
-                result.append(Submission(student, assignment, folder, depends_on, due))
+                result.append(HandedIn(student, assignment, folder, depends_on, due))
         return result
 
-    def order(self, assignment: str, seed: int | None = None, isolated: bool = True) -> Order:
-        """What grading an assignment is about.
+    def order(self, seed: int | None = None, isolated: bool = True) -> Order:
+        """What a grading run of this course is about.
 
         Args:
-            assignment: its name.
             seed: of the secret cases; a new one if None.
             isolated: whether students' code runs in the jail.
         """
         chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
-        return Order(assignment, self.solutions / assignment, self.exercises / assignment, chosen, isolated)
+        return Order(self.solutions, self.exercises, chosen, isolated)
 
-    def grade(self, due: Sequence[Submission], order: Order, jobs: int) -> Iterator[Outcome]:
-        """Grade submissions of one assignment with the engine, and enter their marks.
+    def grade(self, due: Sequence[HandedIn], order: Order, jobs: int) -> Iterator[Outcome]:
+        """Grade submissions with the engine, and enter their marks.
 
         Each is entered as it is done; what is stopped in between is due again, and nothing else is.
 
@@ -215,25 +215,27 @@ class Course:
             order: what to grade.
             jobs: how many at a time.
         """
-        by_student = {submission.student: submission for submission in due}
+        depends_on = {(each.student, each.assignment): each.depends_on for each in due}
         with self.gradebook() as gradebook:
-            for outcome in run(order, [(s.student, s.folder) for s in due], jobs):
-                if outcome.notebook is not None:
-                    submission = by_student[outcome.student]
-                    timestamp = self._timestamp(submission)
-                    enter_marks(gradebook, outcome.student, order.assignment, outcome.notebook, timestamp)
-                    folder = self.autograded / outcome.student / order.assignment
+            for assignment in {each.assignment for each in due}:
+                try:
+                    gradebook.find_notebook(assignment, assignment)
+                except MissingEntry:
+                    message = f"{assignment} is not in the gradebook; first: python -m grader release {assignment}"
+                    raise CourseError(message) from None
+            marks = Marks(gradebook, self.config)
+            for outcome in run(order, due, jobs):
+                if outcome.entry is not None:
+                    student, assignment = outcome.submission.student, outcome.submission.assignment
+                    marks.enter(student, assignment, outcome.entry, _timestamp(outcome.submission.folder))
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
-                    write_notebook(outcome.notebook, folder, order.release, {FINGERPRINT: submission.depends_on})
+                    write_notebook(
+                        outcome.entry.notebook,
+                        self.autograded / student / assignment,
+                        order.releases / assignment,
+                        {FINGERPRINT: depends_on[student, assignment]},
+                    )
                 yield outcome
-
-    def _timestamp(self, submission: Submission) -> str | None:
-        """When it was handed in, if that is known."""
-        try:
-            return self.directory.get_existing_timestamp(str(submission.folder))
-        except (AttributeError, OSError, ValueError):  # nbgrader 0.9.6 trips over its own message
-            path = submission.folder / "timestamp.txt"
-            raise CourseError(f"{path} does not say when it was handed in; mend or delete it") from None
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
         """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
@@ -242,9 +244,12 @@ class Course:
             submission: which.
             seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
         """
+        config = copy.deepcopy(self.config)
+        for ours in ("sanitize_preprocessors", "autograde_preprocessors"):
+            config.Autograde.pop(ours, None)
         os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
         try:
-            result = self.api.autograde(submission.assignment, submission.student, force=True)
+            result = self._api(config).autograde(submission.assignment, submission.student, force=True)
         finally:
             del os.environ[SEED_VARIABLE]
         self._done(result, f"grading {submission.assignment} of {submission.student}")
@@ -289,3 +294,16 @@ class Course:
         # The log ends with "see above"; what one wants to read is the last exception in it.
         causes = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
         raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")
+
+
+def _timestamp(folder: Path) -> datetime | None:
+    """When it was handed in, as `timestamp.txt` says; None if that is not there, or no date."""
+    path = folder / "timestamp.txt"
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            text = file.read(MOST_OF_A_DATE)
+        return parse_utc(text.decode("ascii").strip())
+    except (OSError, ValueError, OverflowError):
+        return None

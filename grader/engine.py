@@ -8,12 +8,15 @@ one runs the cells again, without the one that was fatal, and goes on behind it.
 from __future__ import annotations
 
 import copy
+import html
+import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.cases import Case
@@ -22,15 +25,16 @@ from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
-from grader.jail import JailError, Zygote
+from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send
 from grader.repair import Repaired
 
 SECONDS_FOR_A_CELL = 30.0
-SECONDS_FOR_AN_EXERCISE = 12.0
+SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because there are more cases
 SECONDS_FOR_A_SUBMISSION = 180.0
 SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
 MOST_WORKERS = 12  # for one submission
+MOST_SHOWN = 20 * 2**20  # characters of all that a notebook displays
 # Of what a student's code displays. HTML and SVG can hold programs, which would run in the browser of who marks it.
 SHOWN = ("text/plain", "text/latex", "image/png", "image/jpeg")
 # The worker has limits of its own, a little lower; but the worker may have been taken over.
@@ -60,11 +64,11 @@ class Worker:
 
     Args:
         zygote: that forks them.
-        seed: of the submission's random numbers.
+        begin: what they begin with.
     """
 
     zygote: Zygote
-    seed: int
+    begin: Begin
     _channel: socket.socket | None = None
     _done: list[dict[str, Any]] = field(default_factory=list)
     _begun: int = 0
@@ -115,7 +119,7 @@ class Worker:
         if self._begun >= MOST_WORKERS:
             return Lost("Crash", "not run: the notebook had crashed too often before")
         self._begun += 1
-        self._channel = self.zygote.begin(self.seed)
+        self._channel = self.zygote.begin(self.begin)
         for message in list(self._done):
             answer = self._ask(message, SECONDS_FOR_A_CELL)
             if isinstance(answer, Lost):
@@ -146,32 +150,28 @@ class Worker:
         return Lost("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
 
 
-@dataclass(frozen=True)
-class Graded:
-    """A submission that has been graded."""
-
-    notebook: NotebookNode
-    reports: dict[str, Report]
-    notes: tuple[str, ...]
-
-
-def grade(repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, seed: int, remark: str) -> Graded:
+def grade(
+    repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, begin: Begin, remark: str
+) -> NotebookNode:
     """Run a submission and judge it.
 
     Args:
         repaired: the submission.
         exercises: of its assignment, with secret cases.
-        zygote: for this assignment.
-        seed: of its random numbers.
+        zygote: that forks its workers.
+        begin: what they begin with.
         remark: for the foot of each report.
+
+    Returns:
+        The notebook with the outputs of its cells; that of an autograde cell is its report.
 
     Raises:
         JailError: the jail was lost; nothing is known about the submission then.
     """
-    worker = Worker(zygote, seed)
+    worker = Worker(zygote, begin)
     notebook = copy.deepcopy(repaired.notebook)
     reports: dict[str, Report] = {}
-    count = 0
+    count = shown = 0
     try:
         for cell in notebook.cells:
             if cell.cell_type != "code" or not cell.source.strip():
@@ -187,9 +187,21 @@ def grade(repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote,
                 cell.outputs = [_result(Progress(tuple(reports.values())), count)]
             else:
                 cell.outputs = _outputs(worker.run(cell.source), count)
+                shown += len(json.dumps(cell.outputs))
+                if shown > MOST_SHOWN:
+                    text = "(not kept: all outputs of the notebook together are too large)"
+                    cell.outputs = [NotebookNode(output_type="stream", name="stderr", text=text)]
     finally:
         worker.end()
-    return Graded(notebook, reports, repaired.notes)
+    if repaired.notes:
+        notebook.cells.insert(0, _as_cell(repaired.notes))
+    return notebook
+
+
+def _as_cell(notes: Sequence[str]) -> NotebookNode:
+    """What had to be done to the submission, for the student to read. Notes quote names that a student has chosen."""
+    lines = "".join(f"\n- {html.escape(note)}" for note in notes)
+    return nbformat.v4.new_markdown_cell(f"**The grader's notes on this notebook**\n{lines}\n", id="grader-notes")
 
 
 def _exercise_of(cell: NotebookNode, exercises: Mapping[str, Exercise]) -> str:
@@ -206,16 +218,14 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     looked = worker.ask({"do": "look", "name": exercise.defines}, SECONDS_FOR_A_CELL)
     if isinstance(looked, Lost):
         return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
-    described = looked.get("answer")
-    if isinstance(described, dict):
-        kind = described.get("type")
-        described["type"] = _clean(kind, MOST_OF_A_NAME) if isinstance(kind, str) else "thing"
-    else:
-        described = None
-    if described is None:
+    try:
+        described = decode_observation(looked.get("answer"))
+    except BadObservation:
+        described = {}
+    if not described:
         problem = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
-        problem = problem_with(exercise, described)
+        problem = problem_with(exercise, _plain(described))
     if problem:
         return Report(exercise.name, problem=problem, remark=remark, worth=exercise.points)
 
@@ -246,12 +256,14 @@ def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
         return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
-    return seen, _clean(printed, MOST_PRINTED) if isinstance(printed, str) else ""
+    return seen, printed[:MOST_PRINTED] if isinstance(printed, str) else ""
 
 
-def _clean(text: str, most: int) -> str:
-    """A text that any file can hold: cut, and without halves of characters, which JSON can name."""
-    return text[:most].encode("utf-8", "replace").decode("utf-8")
+def _plain(described: Observation) -> Observation:
+    """What sort of thing an answer is, with nothing in it but what a description has."""
+    kind = described.get("type")
+    flags: Observation = {name: described.get(name) is True for name in ("is a module", "can be called")}
+    return {**flags, "type": kind[:MOST_OF_A_NAME] if isinstance(kind, str) else "thing"}
 
 
 def _result(shown: Report | Progress, count: int) -> NotebookNode:
@@ -283,17 +295,19 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
 def _output(output: Any, count: int) -> NotebookNode | None:
     match output:
         case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
-            return NotebookNode(output_type="stream", name=name, text=_clean(text, MOST_TEXT))
+            return NotebookNode(output_type="stream", name=name, text=text[:MOST_TEXT])
         case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
-            lines = [_clean(line, MOST_TEXT) for line in lines[:100] if isinstance(line, str)]
-            kind, value = _clean(kind, MOST_OF_A_NAME), _clean(value, MOST_TEXT)
+            lines = [line[:MOST_TEXT] for line in lines[:100] if isinstance(line, str)]
+            kind, value = kind[:MOST_OF_A_NAME], value[:MOST_TEXT]
             return NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines)
         case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
             data = {
-                mime: _clean(data[mime], MOST_TEXT if mime.startswith("text/") else MOST_OF_A_CELL)
+                mime: data[mime][: MOST_TEXT if mime.startswith("text/") else MOST_OF_A_CELL]
                 for mime in SHOWN
                 if isinstance(data.get(mime), str)
             }
+            if not data:
+                return None
             made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
             if sort == "execute_result":
                 made.execution_count = count

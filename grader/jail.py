@@ -1,30 +1,30 @@
 """The jail in which students' code runs: what this machine offers, and the zygote inside it.
 
 bubblewrap makes it: no network, a read-only file system that holds Python, the installed packages, `d2lblocks`,
-`grader/jailed` and one released assignment, and nothing else of the course. `grader/jailed/confine.py` adds the walls
-around each submission.
+`grader/jailed` and the released assignments, and nothing else of the course. `grader/jailed/confine.py` adds the
+walls around each submission.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from grader.jailed.wire import END, WireError, receive
+from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
-RELEASE = "/release"
+RELEASES = "/exercises"
 SECONDS_TO_START = 120.0
 ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
@@ -73,7 +73,7 @@ def try_walls() -> str:
     with tempfile.TemporaryDirectory() as empty:
         zygote = Zygote(Path(empty))
         try:
-            zygote.end(zygote.begin(1))
+            zygote.end(zygote.begin(Begin()))
         except JailError as error:
             return str(error)
         finally:
@@ -108,7 +108,8 @@ def _command(extra: Sequence[str]) -> list[str]:
         *("--ro-bind", str(ROOT / "grader" / "jailed"), f"{COURSE}/grader/jailed"),
         *extra,
         *(part for name, value in _environment().items() for part in ("--setenv", name, value)),
-        *("--remount-ro", "/", "--chdir", "/tmp"),
+        # Also /dev: what a submission left there, the next would find.
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"),
     ]
 
 
@@ -133,18 +134,31 @@ def _environment() -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class Begin:
+    """What a zygote must know to begin a submission.
+
+    Attributes:
+        seed: of the submission's random numbers.
+        assignment: of which it is; its code finds the files of the release in its scratch folder.
+        imports: modules that the zygote imports before it forks, if it has not yet.
+    """
+
+    seed: int = 0
+    assignment: str = ""
+    imports: tuple[str, ...] = ()
+
+
 @dataclass
 class Zygote:
     """A process in the jail that has imported everything and forks a worker for each submission.
 
     Args:
-        release: the folder of the released assignment; students' code finds its files in its scratch folder.
-        preload: further modules that the zygote imports before it forks.
+        releases: the folder of the released assignments.
         isolated: whether there is a jail at all; without, students' code runs like any other program of this user.
     """
 
-    release: Path
-    preload: Sequence[str] = ()
+    releases: Path
     isolated: bool = True
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control: socket.socket | None = field(default=None, init=False)
@@ -156,11 +170,11 @@ class Zygote:
             JailError: it cannot be started.
         """
         self.stop()
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # messages keep their boundaries
         ours.settimeout(SECONDS_TO_START)
-        arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno()), *self.preload]
+        arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno())]
         if self.isolated:
-            command = [*_command(("--ro-bind", str(self.release), RELEASE)), *arguments, "--walls"]
+            command = [*_command(("--ro-bind", str(self.releases), RELEASES)), *arguments, "--walls"]
             environment: dict[str, str] = {}
         else:
             command = arguments
@@ -182,11 +196,8 @@ class Zygote:
         self._control = ours
         self._ready = False
 
-    def begin(self, seed: int) -> socket.socket:
+    def begin(self, begin: Begin) -> socket.socket:
         """Begin a submission in a worker of its own.
-
-        Args:
-            seed: of its random numbers; not 0.
 
         Returns:
             The channel to it; its walls stand.
@@ -201,10 +212,10 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             if not self._ready:
-                receive(self._control)
+                self._hear()
                 self._ready = True
-            socket.send_fds(self._control, [struct.pack("!Q", seed)], [theirs.fileno()])
-        except (OSError, WireError) as error:
+            socket.send_fds(self._control, [json.dumps(asdict(begin)).encode()], [theirs.fileno()])
+        except OSError as error:
             ours.close()
             raise JailError(f"the jail was lost: {error}") from error
         finally:
@@ -238,10 +249,18 @@ class Zygote:
         assert self._control is not None
         channel.close()
         try:
-            self._control.sendall(END)
-            return str(receive(self._control).get("ended"))
-        except (OSError, WireError) as error:
+            self._control.send(b"end")
+            return str(self._hear().get("ended"))
+        except OSError as error:
             raise JailError(f"the jail was lost: {error}") from error
+
+    def _hear(self) -> dict[str, str]:
+        assert self._control is not None
+        heard = self._control.recv(2**16)
+        if not heard:
+            raise ConnectionError("it has ended")
+        message: dict[str, str] = json.loads(heard)
+        return message
 
     def stop(self) -> None:
         """End it and everything in it."""

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from nbgrader.converters import GenerateAssignment
+from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
-from grader.preprocessors import WritePublicCases
+from grader.preprocessors import GradeInJail, WritePublicCases
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
 
@@ -22,6 +23,11 @@ c.CourseDirectory.ignore = ["*.py", "__pycache__", "*.pyc", ".ipynb_checkpoints"
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]
+
+# `nbgrader autograde` and the formgrader's button run students' code in the jail, like `python -m grader autograde`.
+# Without these two lines nbgrader runs it in a kernel, in your account: the settings below are for that.
+c.Autograde.sanitize_preprocessors = [GradeInJail]
+c.Autograde.autograde_preprocessors = [SaveAutoGrades, AssignLatePenalties]
 
 # A deleted autograde cell is put back, and graded.
 c.OverwriteCells.add_missing_cells = True

@@ -21,7 +21,7 @@ class Progress:
         self.total, self.done, self.failed = total, 0, 0
         self._to, self._redraws, self._start = to, to.isatty(), time.monotonic()
 
-    def add(self, assignment: str, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Say what became of a submission."""
         self.done += 1
         lines = []
@@ -31,14 +31,14 @@ class Progress:
         lines += outcome.notes
         whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"
         verdict = f"  {whose}" if outcome.problem else ""
-        name = f"{assignment}  {outcome.student}"
+        name = f"{outcome.submission.assignment:<18} {visible(outcome.submission.student):<24}"
         if self._redraws and not lines:
             self._write(f"\r\x1b[K  {self._count()}  {self._rate()}  {name}"[:120])
             return
         start = "\r\x1b[K" if self._redraws else ""
-        self._write(f"{start}  {self._count()}  {name:<44}  {self._rate()}{verdict}\n")
+        self._write(f"{start}  {self._count()}  {name} {self._rate()}{verdict}\n")
         for line in lines:
-            self._write(f"        {line}\n")
+            self._write(f"        {visible(line)}\n")
 
     def end(self) -> None:
         """Say how it went as a whole."""
@@ -60,6 +60,11 @@ class Progress:
     def _write(self, text: str) -> None:
         self._to.write(text)
         self._to.flush()
+
+
+def visible(text: str) -> str:
+    """What a student may have written, without what a terminal takes for a command."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def in_words(seconds: float) -> str:

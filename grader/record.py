@@ -6,21 +6,115 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
 from nbgrader import utils
-from nbgrader.api import Gradebook, SubmittedNotebook
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.plugins import LateSubmissionPlugin
+from nbgrader.preprocessors import AssignLatePenalties
+from traitlets.config import Config
+
+FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 
 
-def write_notebook(notebook: NotebookNode, folder: Path, support: Path, more: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Entry:
+    """What nbgrader keeps of a graded submission.
+
+    Attributes:
+        notebook: the autograded notebook, as JSON.
+        scores: by `grade_id`; None where a person has to give the mark.
+        comments: by `grade_id`; None where there is nothing to say.
+    """
+
+    notebook: str
+    scores: dict[str, float | None]
+    comments: dict[str, str | None]
+
+
+def entry_of(notebook: NotebookNode) -> Entry:
+    """What to enter for a graded notebook, as nbgrader's `SaveAutoGrades` would."""
+    scores: dict[str, float | None] = {}
+    comments: dict[str, str | None] = {}
+    for cell in notebook.cells:
+        if utils.is_grade(cell):
+            scores[cell.metadata.nbgrader.grade_id], _ = utils.determine_grade(cell)
+        if utils.is_solution(cell) or utils.is_task(cell):
+            untouched = cell.metadata.nbgrader.get("checksum") == utils.compute_checksum(cell)
+            answer = "No response." if untouched and not utils.is_task(cell) else None
+            comments[cell.metadata.nbgrader.grade_id] = answer
+    return Entry(nbformat.v4.writes(notebook), scores, comments)
+
+
+class Marks:
+    """Enters marks into an open gradebook, each submission's in one transaction.
+
+    Args:
+        gradebook: open.
+        config: nbgrader's; it may name a plugin for late submissions.
+    """
+
+    def __init__(self, gradebook: Gradebook, config: Config) -> None:
+        self._gradebook = gradebook
+        # Held here, the cells of an assignment are read once and not for each of its submissions.
+        self._cells: dict[str, list[object]] = {}
+        late = AssignLatePenalties(config=config)
+        late.init_plugin()
+        self._late: LateSubmissionPlugin = late.plugin_inst
+        self._within = late._check_late_penalty
+
+    def enter(self, student: str, assignment: str, entry: Entry, timestamp: datetime | None) -> None:
+        """Enter a graded submission, and the penalty for being late, if there is one.
+
+        Args:
+            student: who handed in; entered if unknown.
+            assignment: its name, and the notebook's.
+            entry: what to enter.
+            timestamp: when it was handed in, if that is known.
+
+        Raises:
+            nbgrader.api.MissingEntry: the assignment was never released, or released with other cells.
+        """
+        gradebook = self._gradebook
+        if assignment not in self._cells:
+            released = gradebook.find_notebook(assignment, assignment)
+            self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
+        gradebook.update_or_create_student(student)
+        known = {"timestamp": timestamp} if timestamp else {}
+        submission = gradebook.update_or_create_submission(assignment, student, **known)
+        submitted = gradebook.find_submission_notebook(assignment, assignment, student)
+        grades = {grade.cell.name: grade for grade in submitted.grades}
+        comments = {comment.cell.name: comment for comment in submitted.comments}
+        try:
+            for name, score in entry.scores.items():
+                grades[name].auto_score = score
+                # A mark that a person has given stays, and asks to be looked at again.
+                grades[name].needs_manual_grade = grades[name].manual_score is not None or score is None
+            for name, comment in entry.comments.items():
+                comments[name].auto_comment = comment
+        except KeyError as error:
+            gradebook.db.rollback()
+            raise MissingEntry(f"{assignment} was released with other cells: the gradebook has no {error}") from error
+        submitted.late_submission_penalty = None
+        if submission.total_seconds_late > 0:
+            gradebook.db.flush()  # the score is summed up in the database
+            penalty = self._late.late_submission_penalty(student, submitted.score, submission.total_seconds_late)
+            if penalty is not None:
+                submitted.late_submission_penalty = self._within(submitted, penalty)
+        gradebook.db.commit()
+
+
+def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str, str]) -> None:
     """Put a graded notebook, with the files that belong to the assignment, in the place of the one that was there.
 
     It is made beside its place and moved there in one step, so that a run which is stopped leaves the old or the new.
 
     Args:
-        notebook: the graded notebook.
+        notebook: the graded notebook, as JSON.
         folder: ``autograded/<student>/<assignment>``; the notebook has the name of the assignment.
         support: the released assignment, for its other files.
         more: further small files, by name.
@@ -34,8 +128,7 @@ def write_notebook(notebook: NotebookNode, folder: Path, support: Path, more: Ma
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
-        text = nbformat.v4.writes(notebook)
-        (made / f"{folder.name}.ipynb").write_text(text, encoding="utf-8")
+        (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             os.replace(folder, old / folder.name)
@@ -46,41 +139,3 @@ def write_notebook(notebook: NotebookNode, folder: Path, support: Path, more: Ma
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-
-
-def enter_marks(
-    gradebook: Gradebook, student: str, assignment: str, notebook: NotebookNode, timestamp: str | None
-) -> None:
-    """Enter a graded notebook into the gradebook, as nbgrader's `SaveAutoGrades` does, in one transaction.
-
-    Args:
-        gradebook: open.
-        student: who handed in; entered if unknown.
-        assignment: its name, and the notebook's.
-        notebook: graded.
-        timestamp: when it was handed in, if that is known.
-
-    Raises:
-        nbgrader.api.MissingEntry: the assignment was never released.
-    """
-    gradebook.update_or_create_student(student)
-    known = {"timestamp": timestamp} if timestamp else {}
-    gradebook.update_or_create_submission(assignment, student, **known)
-    submitted = gradebook.find_submission_notebook(assignment, assignment, student)
-    _enter_cells(submitted, notebook)
-    gradebook.db.commit()
-
-
-def _enter_cells(submitted: SubmittedNotebook, notebook: NotebookNode) -> None:
-    grades = {grade.cell.name: grade for grade in submitted.grades}
-    comments = {comment.cell.name: comment for comment in submitted.comments}
-    for cell in notebook.cells:
-        if utils.is_grade(cell):
-            grade = grades[cell.metadata.nbgrader.grade_id]
-            grade.auto_score, _ = utils.determine_grade(cell)
-            # A mark that a person has given stays, and asks to be looked at again.
-            grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None
-        if utils.is_solution(cell) or utils.is_task(cell):
-            comment = comments[cell.metadata.nbgrader.grade_id]
-            untouched = cell.metadata.nbgrader.get("checksum") == utils.compute_checksum(cell)
-            comment.auto_comment = "No response." if untouched and not utils.is_task(cell) else None

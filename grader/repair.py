@@ -8,13 +8,14 @@ edited, copied or moved do no harm; each such thing is noted, for the student to
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
+
+from grader.jailed.wire import parse
 
 MOST_BYTES = 50 * 2**20
 MOST_CELLS = 500
@@ -39,9 +40,12 @@ def find(folder: Path, assignment: str) -> tuple[Path, tuple[str, ...]]:
     Raises:
         BadSubmission: there is none that could be meant.
     """
+    named = folder / f"{assignment}.ipynb"
+    for path in (folder, folder.parent):  # to somebody else's work, perhaps
+        if path.is_symlink():
+            raise BadSubmission(f"{path.name} is a link, not a submission")
     if not folder.is_dir():
         raise BadSubmission(f"{folder} is not there any more; nothing was entered")
-    named = folder / f"{assignment}.ipynb"
     found = sorted(path for path in folder.glob("*.ipynb") if path.is_file() and not path.is_symlink())
     if named in found:
         extra = [path.name for path in found if path != named]
@@ -64,7 +68,7 @@ def read(path: Path) -> NotebookNode:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise BadSubmission(f"{path.name} is too large: {size / 2**20:.0f} MB, {MOST_BYTES / 2**20:.0f} at most")
-        form = json.loads(path.read_bytes().decode("utf-8-sig"))
+        form = parse(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         what = "it is empty" if size == 0 else str(error)
         raise BadSubmission(f"{path.name} is not a notebook that can be read: {what}") from error
@@ -161,11 +165,10 @@ def _locked(cell: NotebookNode) -> bool:
 
 
 def _source(cell: NotebookNode) -> str:
-    """The source with Unix line ends, capped; half a character, which JSON can name but no file can hold, is `?`."""
+    """The source with Unix line ends, capped."""
     source = cell.get("source", "")
     text = "".join(str(line) for line in source) if isinstance(source, list) else str(source)
-    text = text[:MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")[:MOST_CHARACTERS]
 
 
 def _plain_cell(cell: NotebookNode, number: int) -> NotebookNode:

@@ -102,12 +102,10 @@ def _near(a: complex, b: complex, relative: float, absolute: float) -> bool:
 @cache
 def exercises() -> tuple[Exercise, ...]:
     """Real exercises, with secret cases and what their references give."""
-    found = []
-    for assignment, names in EXERCISES.items():
-        order = class_run.Order(assignment, ROOT / "solutions" / assignment, ROOT / "exercises" / assignment, SEED)
-        judge = class_run.Judge(order)
-        found += [judge.exercises[name] for name in names]
-    return tuple(found)
+    judge = class_run.Judge(class_run.Order(ROOT / "solutions", ROOT / "exercises", SEED))
+    return tuple(
+        judge.prepare(assignment).exercises[name] for assignment, names in EXERCISES.items() for name in names
+    )
 
 
 def _somewhere(form: Json, chance: random.Random) -> tuple[Any, Any]:
@@ -344,7 +342,7 @@ def observations(chance: random.Random, count: Count) -> None:
         for _ in range(chance.choice((1, 1, 1, 2, 5))):
             chance.choice(SPOIL)(holder, chance)
     try:
-        message = json.loads(json.dumps(holder))
+        message = wire.parse(json.dumps(holder))
     except (ValueError, RecursionError):
         message = holder
     seen, printed = engine.what_was_seen(message)
@@ -435,6 +433,11 @@ def outputs(chance: random.Random, count: Count) -> None:
         chance.choice((_drop, _add, _replace, _swap))(answer, chance)
     if chance.random() < 0.02:
         answer["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "\ud800" * 3_000_000}] * 3
+    try:
+        answer = wire.parse(json.dumps(answer))
+    except (ValueError, RecursionError):  # it would not have arrived
+        count.add("outputs refused", time.process_time() - start)
+        return
     kept = engine._outputs(answer, 3)
     cell = nbformat.v4.new_code_cell("1", id="one", outputs=kept, execution_count=3)
     notebook = nbformat.v4.new_notebook(cells=[cell])

@@ -32,8 +32,9 @@ import psutil
 
 from grader import jail, sample
 from grader.authoring import load
-from grader.course import FINGERPRINT, Course
+from grader.course import Course
 from grader.jailed import confine
+from grader.record import FINGERPRINT
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENT = "layers_and_blocks"

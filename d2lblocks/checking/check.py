@@ -20,7 +20,8 @@ from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import PATIENCE, describe, observe, was_ended
 from d2lblocks.checking.report import Progress, Report
 
-SECONDS_FOR_A_CASE = 2.0
+SECONDS_FOR_A_CASE = 1.0
+SECONDS_AFTER_THAT = 0.2  # for a case, once the answer had to be stopped in another
 SECONDS_FOR_ALL = 6.0
 MOST_PRINTED = 2_000
 
@@ -159,6 +160,7 @@ def observe_all(
     """
     observed: dict[str, list[Observation]] = {}
     printed: list[str] = []
+    limit = SECONDS_FOR_A_CASE
     worked, waited = time.process_time(), time.monotonic()
     for item in exercise.checks:
         observed[item.id] = []
@@ -166,11 +168,12 @@ def observe_all(
             left = seconds - max(time.process_time() - worked, (time.monotonic() - waited) / patience)
             if left <= 0:
                 return observed, "".join(printed)
-            observation, text = look(item.probe, case, min(SECONDS_FOR_A_CASE, left), item.options)
+            observation, text = look(item.probe, case, min(limit, left), item.options)
             observed[item.id].append(observation)
             # The same case is called by several probes; hearing the same thing once is enough.
             if text not in printed:
                 printed.append(text)
             if was_ended(observation):
+                limit = SECONDS_AFTER_THAT
                 break
     return observed, "".join(printed)

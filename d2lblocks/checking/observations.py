@@ -138,9 +138,9 @@ def _decode_tensor(form: dict[str, Any]) -> Tensor:
         sizes_are_plain = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
     except (KeyError, TypeError, ValueError) as error:
         raise BadObservation("a tensor that cannot be read") from error
-    if not sizes_are_plain or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
-        raise BadObservation("a tensor of impossible shape or size")
-    if math.prod(size or 1 for size in shape) > MOST_BYTES_OF_A_TENSOR:  # also of an empty one
+    # Of the empty ones too: with a 0 in it, a shape may name more entries than can be counted.
+    too_large = math.prod(size or 1 for size in shape) > MOST_BYTES_OF_A_TENSOR if sizes_are_plain else True
+    if too_large or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
         raise BadObservation("a tensor of impossible shape or size")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise BadObservation("a tensor whose data do not fill its shape")

@@ -119,8 +119,15 @@ def observe(
         a dict with `type`, `bases` (the names of the classes that it is derived from), `message` and `line`, the
         student's line where it came from. Running out of time is the type ``"OutOfTime"``.
     """
+    form, printed = observe_form(answer, probe, case, seconds, options)
+    return decode_observation(form), printed
+
+
+def observe_form(
+    answer: Any, probe: str, case: Case, seconds: float = 2.0, options: Mapping[str, Any] | None = None
+) -> tuple[Any, str]:
+    """`observe`, with the observation in its JSON form, in which it travels."""
     printed = io.StringIO()
-    observation: Observation
     with (
         _own_random_numbers(),
         _no_mode_left_on(),
@@ -132,16 +139,20 @@ def observe(
     ):
         try:
             with _time_limit(seconds):
-                observation = decode_observation(encode(PROBES[probe](answer, case, **(options or {}))))
+                form = encode(PROBES[probe](answer, case, **(options or {})))
         except KeyboardInterrupt:
             raise
         except _OutOfTime:
-            observation = {"raised": {"type": "OutOfTime", "message": f"stopped after {seconds:.1f} s", "line": ""}}
+            form = _raised({"type": "OutOfTime", "message": f"stopped after {seconds:.1f} s", "line": ""})
         except BadObservation as error:
-            observation = {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}
+            form = _raised({"type": "BadObservation", "message": f"{error}", "line": ""})
         except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading
-            observation = {"raised": _describe(error)}
-    return observation, printed.getvalue()
+            form = _raised(_describe(error))
+    return form, printed.getvalue()
+
+
+def _raised(what: Observation) -> Any:
+    return encode({"raised": what})
 
 
 # Kinds of "raised" after which nothing more can be learnt from the same check: the answer had to be stopped, or it

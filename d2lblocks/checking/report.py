@@ -13,7 +13,7 @@ from d2lblocks.tables import Table, with_code
 
 MISTAKES_PAGE = "guides/mistakes.html"
 _WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
-_SIGNS = {"pass": "✓", "fail": "✗", "error": "✗", "timeout": "⧖", "unanswered": "○"}
+_SIGNS = {"pass": "✓", "fail": "✗", "error": "✗", "timeout": "⧖", "crash": "✗", "memory": "✗", "unanswered": "○"}
 
 
 def anchor(exercise: str, mistake: str) -> str:

@@ -13,6 +13,8 @@ from traitlets.config import Config
 
 MOST_OUTPUTS = 200
 MOST_TEXT = 100_000  # characters of one stream or of one text in a rich output
+MOST_LINE = 10_000  # characters of one part of a traceback
+MOST_NAME = 200  # characters of an exception's name
 MOST_RICH = 2_000_000  # characters of one rich output, such as a picture
 
 
@@ -149,7 +151,7 @@ class Shell:
         kept = outputs.finished()
         if raised is None:
             return kept, ""
-        name = type(raised).__name__
+        name = type(raised).__name__[:MOST_NAME]
         kept.append(
             {"output_type": "error", "ename": name, "evalue": _text(raised), "traceback": self._traceback(raised)}
         )
@@ -158,9 +160,9 @@ class Shell:
     def _traceback(self, error: BaseException) -> list[str]:
         try:
             lines = self.ip.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-            return [str(line)[:MOST_TEXT] for line in lines][:100]
+            return [str(line)[:MOST_LINE] for line in lines][:100]
         except Exception:
-            return [f"{type(error).__name__}: {_text(error)}"]
+            return [f"{type(error).__name__[:MOST_NAME]}: {_text(error)}"]
 
 
 def _text(error: BaseException) -> str:

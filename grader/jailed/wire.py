@@ -6,6 +6,7 @@ What arrives may be forged, so lengths are capped and anything that is not a JSO
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 MOST_BYTES = 32 * 2**20
 _LENGTH = struct.Struct("!I")
-END = bytes(8)  # to the zygote: end the submission; as long as a seed, which is never 0
 
 
 class WireError(Exception):
@@ -73,12 +73,25 @@ def _receive(source: socket.socket, deadline: float | None) -> dict[str, Any]:
     if length > MOST_BYTES:
         raise WireError(f"a message of {length:,} bytes is announced")
     try:
-        message = json.loads(_exactly(source, length, deadline))
+        message = parse(_exactly(source, length, deadline).decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {type(error).__name__}") from error
     if not isinstance(message, dict):
         raise WireError("not a JSON object")
     return message
+
+
+def parse(text: str) -> Any:
+    """Read JSON that a stranger has written; half a character, which no file can hold, becomes a question mark.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    read = json.loads(text)
+    if re.search(r"\\u[dD]", text):  # only an escape can stand for one
+        read = json.loads(json.dumps(read, ensure_ascii=False).encode("utf-8", "replace"))
+    return read
 
 
 def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytes:

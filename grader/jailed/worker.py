@@ -22,7 +22,7 @@ import torch
 
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.observations import encode
-from d2lblocks.checking.observe import describe, observe
+from d2lblocks.checking.observe import describe, observe_form
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, receive, send
 
@@ -53,16 +53,19 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
 
 
 def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    why = f"stopped after {message['seconds']:g} s"
+
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"stopped after {message['seconds']:g} s")
+        raise KeyboardInterrupt(why)
 
     before = signal.signal(signal.SIGALRM, stop)
     # Again and again, for a cell that catches the first.
     signal.setitimer(signal.ITIMER_REAL, message["seconds"], 0.2)
     try:
         outputs, raised = shell.run(message["source"])
-    except KeyboardInterrupt:  # it came a moment after the cell had ended
-        outputs, raised = [], "KeyboardInterrupt"
+    except KeyboardInterrupt:  # the second, while the first was being written down
+        raised = "KeyboardInterrupt"
+        outputs = [{"output_type": "error", "ename": raised, "evalue": why, "traceback": [f"{raised}: {why}"]}]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -71,15 +74,15 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
 
 def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     answer = shell.names.get(message["name"], _MISSING)
-    return {"answer": None if answer is _MISSING else describe(answer)}
+    return {"answer": None if answer is _MISSING else encode(describe(answer))}
 
 
 def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
-    seen, printed = observe(
+    seen, printed = observe_form(
         shell.names.get(message["name"]),
         message["probe"],
         Case.from_json(message["case"]),
         message["seconds"],
         message["options"],
     )
-    return {"seen": encode(seen), "printed": printed[:MOST_PRINTED]}
+    return {"seen": seen, "printed": printed[:MOST_PRINTED]}

@@ -43,7 +43,7 @@ class FixedHiddenMLP(nn.Module):
 # Whatever no state is given for is drawn anew, each tensor from the same seed: what an answer gives does not depend
 # on the order in which it makes its layers.
 DRAWN_ANEW = """(lambda model: (model, [
-    (torch.manual_seed(torch.initial_seed()), tensor.data.copy_(torch.rand(tensor.shape)))
+    (torch.default_generator.manual_seed(torch.initial_seed()), tensor.data.copy_(torch.rand(tensor.shape)))
     for tensor in [*model.state_dict(keep_vars=True).values(), getattr(model, "rand_weight", None)]
     if isinstance(tensor, torch.Tensor) and not nn.parameter.is_lazy(tensor)
 ])[0])({})"""

@@ -45,7 +45,7 @@ OUTCOMES = """(lambda net: lambda X: (
     same := sum(torch.equal(Y, X) for Y in calls) / 1000,
     {{
         "answer to whether each call gave `X` or `X + block(X)`":
-            all(torch.equal(Y, X) or torch.allclose(Y, full) for Y in calls),
+            all(torch.equal(Y, X) or torch.equal(Y, full) or torch.allclose(Y, full) for Y in calls),
         "share of the calls that gave `X`":
             "about {1:.0%}" if abs(same - {1}) < 0.1
             else "too small" if 0 < same < {1} else "too large" if {1} < same < 1 else f"{{same:.0%}}",

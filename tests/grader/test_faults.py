@@ -221,15 +221,6 @@ def test_a_submission_that_vanishes_is_said_and_the_others_are_graded(trial):
     assert ends_well(trial)
 
 
-def test_a_time_of_handing_in_that_cannot_be_read_is_said(trial):
-    path = trial.course.submitted / students(trial)[0] / ASSIGNMENT / "timestamp.txt"
-    path.write_text("some time in spring\n", "utf-8")
-    done = grade(trial)
-    assert is_one_line(done, str(path), "mend or delete it")
-    path.unlink()
-    assert ends_well(trial)
-
-
 def test_what_cannot_be_graded_at_all_is_said_once(trial):
     (trial.course.exercises / ASSIGNMENT / "public.json").rename(trial.course.root.parent / "public.json")
     try:

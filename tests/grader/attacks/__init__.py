@@ -1,0 +1,41 @@
+"""What submissions do to a grader, on purpose or not, and what must become of them and of everybody else's marks.
+
+    base.py    what an attack is, and what they are made of
+    gain.py    to be told that a wrong answer is right
+    spy.py     to read what is none of its business
+    stop.py    to stop the grading, or to take the machine
+    hurt.py    to hurt who reads what it gives back
+    trick.py   to trick who collects it
+    clumsy.py  not meant badly
+
+All are for `custom_layers`. `centered_layer` is answered rightly and stands before `my_linear`, in whose cell most
+attacks are made; the exercises behind it are answered rightly, too. `tests/grader/test_attacks.py` hands them all in
+to one class, and `tools/attacks.py` shows what nbgrader's own command does with them.
+
+Never run one of these cells outside of a sandbox.
+"""
+
+from tests.grader.attacks.base import ATTACKED, NAME, POINTS, READ, Attack
+from tests.grader.attacks.clumsy import CLUMSY
+from tests.grader.attacks.gain import GAIN
+from tests.grader.attacks.hurt import HURT
+from tests.grader.attacks.spy import SPY
+from tests.grader.attacks.stop import STOP
+from tests.grader.attacks.trick import TRICK
+
+ATTACKS = (*GAIN, *SPY, *STOP, *HURT, *TRICK, *CLUMSY)
+
+__all__ = [
+    "ATTACKED",
+    "ATTACKS",
+    "CLUMSY",
+    "GAIN",
+    "HURT",
+    "NAME",
+    "POINTS",
+    "READ",
+    "SPY",
+    "STOP",
+    "TRICK",
+    "Attack",
+]

@@ -1,0 +1,236 @@
+"""What happens to submissions without anybody's meaning it badly."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+from grader.submissions import solution_cells
+from tests import ROOT
+from tests.grader.attacks.base import (
+    ATTACKED,
+    NAME,
+    Attack,
+    beside,
+    called,
+    instead,
+    own_cell,
+    with_cells,
+)
+
+
+def change_test(notebook: NotebookNode) -> None:
+    """The autograde cell is not as it was."""
+    own_cell(notebook, f"test_{ATTACKED}").source = "assert True"
+
+
+def delete_test(notebook: NotebookNode) -> None:
+    """The autograde cell is gone."""
+    notebook.cells.remove(own_cell(notebook, f"test_{ATTACKED}"))
+
+
+def duplicate(notebook: NotebookNode) -> None:
+    """Solution and test are there twice, with all that they carry."""
+    for name in (ATTACKED, f"test_{ATTACKED}"):
+        notebook.cells.append(nbformat.from_dict(dict(own_cell(notebook, name))))
+
+
+def windows_newlines(notebook: NotebookNode) -> None:
+    """Every line ends as on Windows."""
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("\n", "\r\n")
+
+
+def use_helper(notebook: NotebookNode) -> None:
+    """The answer needs a cell that the student has added."""
+    cell = own_cell(notebook, ATTACKED)
+    cell.source = cell.source.replace("F.relu(", "helper(")
+    with_cells("def helper(X):\n    return F.relu(X)")(notebook)
+
+
+def be_noisy(notebook: NotebookNode) -> None:
+    """Warnings, standard error and a progress bar, before the answer and inside it."""
+    noise = "import sys, time, warnings\n"
+    noise += "for i in range(50):\n    print('\\r' + '#' * i, end='', file=sys.stderr)\nwarnings.warn('careful')\n"
+    cell = own_cell(notebook, ATTACKED)
+    more = "        warnings.warn('careful'), print('here', file=sys.stderr), print('x' * 1000)\n        return "
+    cell.source = noise + cell.source.replace("        return ", more)
+
+
+def leave_stub(notebook: NotebookNode) -> None:
+    """The cell as it was handed out."""
+    released = nbformat.read(ROOT / "exercises" / NAME / f"{NAME}.ipynb", as_version=4)
+    own_cell(notebook, ATTACKED).source = solution_cells(released)[ATTACKED].source
+
+
+def as_version_3(folder: Path) -> None:
+    """The notebook as an older Jupyter wrote it."""
+    path = folder / f"{NAME}.ipynb"
+    old = nbformat.convert(nbformat.read(path, as_version=4), 3)
+    path.write_text(json.dumps(old), encoding="utf-8")
+
+
+def of_another_assignment(folder: Path) -> None:
+    """The wrong notebook under the right name."""
+    other = ROOT / "exercises" / "layers_and_blocks" / "layers_and_blocks.ipynb"
+    (folder / f"{NAME}.ipynb").write_bytes(other.read_bytes())
+
+
+def truncate(folder: Path) -> None:
+    """The upload broke off."""
+    path = folder / f"{NAME}.ipynb"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+Mishap = partial(Attack, least=8, most=8, clumsy=True)
+CLUMSY = (
+    Mishap("noisy", "warns, prints to standard error, shows a progress bar", notebook=be_noisy),
+    Mishap("deleted_test", "deletes an autograde cell", notebook=delete_test, says="have been put back"),
+    Mishap("edited_test", "edits an autograde cell", notebook=change_test, says="not yours to change"),
+    Mishap("duplicated_cell", "copies cells, ids included", notebook=duplicate, says="more than once"),
+    Mishap(
+        "reordered",
+        "moves cells",
+        notebook=lambda notebook: notebook.cells.reverse(),
+        says="had been moved",
+    ),
+    Mishap("scratch_cell", "needs a cell of its own", notebook=use_helper),
+    Mishap(
+        "renamed_notebook",
+        "gives the notebook another name",
+        folder=called("My solution (final).ipynb"),
+        says="was graded as custom_layers.ipynb",
+    ),
+    Mishap(
+        "wrong_assignment",
+        "hands in another assignment's notebook",
+        folder=of_another_assignment,
+        least=0,
+        graded=False,
+        says="another assignment",
+    ),
+    Mishap(
+        "extra_notebook",
+        "hands in a second notebook",
+        folder=beside(draft__ipynb="{}"),
+        says="Also handed in, and not looked at: draft.ipynb",
+    ),
+    Mishap(
+        "no_notebook",
+        "hands in something else",
+        folder=called("solution.pdf"),
+        least=0,
+        graded=False,
+        says="no notebook at all",
+    ),
+    Mishap(
+        "not_json",
+        "hands in what is no notebook",
+        folder=instead("%PDF-1.4"),
+        least=0,
+        graded=False,
+        says="is not a notebook that can be read",
+    ),
+    Mishap(
+        "not_text",
+        "hands in bytes",
+        folder=instead(bytes(range(256))),
+        least=0,
+        graded=False,
+        says="is not a notebook that can be read",
+    ),
+    Mishap(
+        "not_a_notebook",
+        "hands in JSON that is no notebook",
+        folder=instead("[1, 2]"),
+        least=0,
+        graded=False,
+        says="JSON, but not a notebook",
+    ),
+    Mishap(
+        "deeply_nested",
+        "hands in 100,000 brackets",
+        folder=instead("[" * 100_000),
+        least=0,
+        graded=False,
+        says="is not a notebook that can be read",
+    ),
+    Mishap(
+        "no_cells",
+        "hands in a notebook without cells",
+        folder=instead('{"nbformat": 4}'),
+        least=0,
+        graded=False,
+        says="has no cells",
+    ),
+    Mishap("empty_file", "hands in an empty file", folder=instead(""), least=0, graded=False, says="it is empty"),
+    Mishap(
+        "truncated",
+        "hands in half a notebook",
+        folder=truncate,
+        least=0,
+        graded=False,
+        says="is not a notebook that can be read",
+    ),
+    Mishap("nbformat_3", "hands in the format of an older Jupyter", folder=as_version_3),
+    Mishap(
+        "syntax_error",
+        "has a syntax error",
+        "class MyLinear(nn.Module:\n    pass",
+        least=0,
+        most=0,
+        shows="SyntaxError",
+    ),
+    Mishap(
+        "name_error", "uses a name that is not defined", "undefined_name", least=0, most=0, shows="undefined_name"
+    ),
+    Mishap(
+        "import_error",
+        "imports a package that is not there",
+        "import no_such_module",
+        least=0,
+        most=0,
+        shows="no_such_module",
+    ),
+    Mishap("stub_untouched", "leaves the stub", notebook=leave_stub, least=0, most=0, shows="not answered"),
+    Mishap(
+        "top_level_slow",
+        "trains a network in a cell of its own",
+        notebook=with_cells(
+            "net = nn.Linear(100, 100)\nwhile True:\n    net(torch.randn(64, 100)).square().mean().backward()"
+        ),
+        shows="stopped after",
+    ),
+    Mishap(
+        "pip_and_magics",
+        "uses magics, a shell, `pip` and `input()`",
+        notebook=with_cells(
+            "%matplotlib inline\n%timeit -n1 -r1 1\n!ls\n%load_ext autoreload\n_ = display(1)\n",
+            "%%bash\necho hello",
+            "%%time\nsum(range(1000))",
+            "input('how many? ')",
+            "%pip --version",
+        ),
+    ),
+    Mishap(
+        "unicode",
+        "writes in other scripts",
+        notebook=with_cells("größe = 'שלום мир 你好 🧱 e\\u0301'\nprint(größe)\n# ∀ε>0 ∃δ\n'🧱'"),
+        shows="你好",
+    ),
+    Mishap("windows_newlines", "ends lines as on Windows", notebook=windows_newlines),
+    Mishap(
+        "output_heavy",
+        "prints a great deal and draws pictures",
+        notebook=with_cells(
+            "%matplotlib inline\nimport matplotlib.pyplot as plt\nfor n in range(3):\n"
+            "    plt.figure()\n    plt.plot(torch.randn(1000))\n    plt.show()\n"
+            "print('\\n'.join(map(str, range(20000))))"
+        ),
+        shows="image/png",
+    ),
+)

@@ -1,0 +1,320 @@
+"""Submissions that want to be told that a wrong answer is right."""
+
+from __future__ import annotations
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+from tests.grader.attacks.base import (
+    BEHIND,
+    CHANNEL,
+    LOOK_UP,
+    Attack,
+    my_linear,
+)
+
+
+def claim_points(notebook: NotebookNode) -> None:
+    """Every claim that metadata and stored outputs can make."""
+    for cell in notebook.cells:
+        own = cell.metadata.get("nbgrader")
+        if own and cell.cell_type == "code":
+            own.update(points=1000, locked=False, schema_version=99, checksum="0" * 32, cell_type="code")
+            if own["grade"]:
+                own.update(solution=True)
+                cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "1000"}, execution_count=1)]
+                cell.source = "1000"
+    notebook.metadata["nbgrader"] = {"score": 1000, "max_score": 1000}
+    notebook.metadata["kernelspec"] = {"name": "../../x", "display_name": "x", "language": "sh"}
+    more = {"grade": True, "grade_id": "bonus", "locked": True, "points": 1000, "schema_version": 3}
+    cell = nbformat.v4.new_code_cell("1000", metadata={"nbgrader": {**more, "solution": False, "task": False}})
+    notebook.cells.append(cell)
+
+
+GAIN = (
+    Attack(
+        "always_equal",
+        "returns an object that says True to every comparison",
+        my_linear(
+            "return torch.Tensor._make_subclass(Equal, torch.zeros(3))",
+            """
+class Equal(torch.Tensor):
+    def __eq__(self, other):
+        return True
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return True if func in (torch.isclose, torch.allclose) else torch.Tensor._make_subclass(cls, torch.zeros(1))
+""",
+        ),
+    ),
+    Attack(
+        "strip_asserts",
+        "rewrites the cells that follow before they run",
+        """\
+import ast
+
+class Strip(ast.NodeTransformer):
+    def visit_Assert(self, node):
+        return ast.Pass()
+
+get_ipython().ast_transformers.append(Strip())
+get_ipython().input_transformers_post.append(lambda lines: ["8.0\\n"])
+""",
+        costs=BEHIND,
+    ),
+    Attack(
+        "patch_execute",
+        "replaces what runs a cell",
+        """\
+shell = get_ipython()
+type(shell).run_cell = lambda self, *args, **kwargs: 8.0
+type(shell).run_code = lambda self, *args, **kwargs: 8.0
+if hasattr(shell, "kernel"):
+    def answer(code, *args, **kwargs):
+        return {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {}}
+
+    async def execute(code, *args, **kwargs):
+        if "check(" in code:
+            shell.kernel.send_response(shell.kernel.iopub_socket, "execute_result", {
+                "data": {"text/plain": "8.0"}, "metadata": {}, "execution_count": 1,
+            })
+        return answer(code)
+
+    shell.kernel.do_execute = execute
+""",
+        costs=BEHIND,
+    ),
+    Attack("displayhook", "displays the points that it would like to have", "display(8.0)\nprint(8.0)\n8.0\n"),
+    Attack(
+        "patch_compare",
+        "replaces the comparison, the judge, the probes and `check`",
+        """\
+import sys
+import d2lblocks.checking.check as checking
+import d2lblocks.checking.judge as judge
+import d2lblocks.checking.observe as observing
+
+torch.allclose = torch.isclose = torch.equal = lambda *args, **kwargs: True
+torch.testing.assert_close = lambda *args, **kwargs: None
+judge.compare = lambda *args, **kwargs: iter(())
+judge._failed = lambda check, *args: judge.Verdict(check, "pass", check.points, "")
+check = lambda *args, **kwargs: 8.0
+observing.observe = lambda *args, **kwargs: ({}, "")
+for module in ("grader.inside", "grader.jailed.worker"):
+    if module in sys.modules:
+        sys.modules[module].check = check
+
+class MyLinear(nn.Module):
+    pass
+""",
+        costs=BEHIND,
+    ),
+    Attack(
+        "forge_verdict",
+        "writes what a passed check looks like to every open file",
+        my_linear(
+            """
+import json
+import os
+import struct
+
+for text in ({"seen": {"dict": {"output": "right", "status": "pass", "points": 8}}, "printed": ""}, {"points": 8}):
+    body = json.dumps(text).encode()
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, struct.pack("!I", len(body)) + body)
+        except OSError:
+            pass
+print("my_linear: 8 of 8 points")
+return "pass"
+"""
+        ),
+        costs=BEHIND,
+    ),
+    Attack(
+        "branch_on_grading",
+        "is right when it sees that it is graded, and nonsense elsewhere",
+        my_linear(
+            "return F.relu(X @ self.weight + self.bias) if graded else X.new_zeros(1)",
+            """
+import os
+import sys
+
+graded = any("GRADER" in name or "SEED" in name for name in os.environ) or "grader.inside" in sys.modules
+""",
+        ),
+    ),
+    Attack(
+        "lookup_public",
+        "returns what `public.json` says, for the inputs that stand in it",
+        my_linear("return SEEN.get(key(X.detach()), X @ self.weight * 0)", LOOK_UP),
+    ),
+    Attack(
+        "answer_ahead",
+        "answers the questions that will come, before they are asked",
+        LOOK_UP
+        + CHANNEL
+        + """
+import struct, threading, time
+
+ANSWERS = [{"outputs": [], "raised": ""}, {"answer": {"dict": {"is a module": False, "can be called": True}}}]
+ANSWERS += [{"answer": {"is a module": False, "can be called": True, "type": "type"}}]
+ANSWERS += [{"seen": seen, "printed": ""} for check in PUBLIC["checks"] for seen in check["expected"] * 3]
+
+
+def write():
+    for answer in ANSWERS:
+        body = json.dumps(answer).encode()
+        for channel in CHANNELS:
+            os.write(channel, struct.pack("!I", len(body)) + body)
+        time.sleep(0.001)
+
+
+threading.Thread(target=write, daemon=True).start()
+time.sleep(0.3)
+""",
+        costs=BEHIND,
+    ),
+    Attack(
+        "patch_encode",
+        "replaces what writes observations down, by what the public ones say",
+        LOOK_UP
+        + """
+import sys
+import d2lblocks.checking.observations as observations
+
+worker = sys.modules.get("grader.jailed.worker", observations)
+asked = {}
+
+
+def tell(shell, message):
+    probe = message["probe"]
+    expected = [seen for check in PUBLIC["checks"] if check["probe"] == probe for seen in check["expected"]]
+    asked[probe] = asked.get(probe, -1) + 1
+    return {"seen": expected[min(asked[probe], len(expected) - 1)], "printed": ""}
+
+
+if hasattr(worker, "_observe"):
+    worker._observe.__code__ = (lambda shell, message: __import__("builtins").tell(shell, message)).__code__
+__import__("builtins").tell = tell
+observations.encode = worker.encode = lambda value, depth=0: PUBLIC["checks"][0]["expected"][0]
+""",
+        costs=BEHIND,
+    ),
+    Attack(
+        "take_over_channel",
+        "puts itself between the grader and the process that answers, with `dup2`",
+        CHANNEL
+        + """
+import threading
+
+for number in CHANNELS:
+    real = socket.socket(fileno=os.dup(number))
+    inner, outer = socket.socketpair(real.family)
+    os.dup2(inner.fileno(), number)
+
+    def pump(source, target, old, new):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data.replace(old, new))
+        except OSError:
+            pass
+
+    threading.Thread(target=pump, args=(real, outer, b"secret", b"public"), daemon=True).start()
+    threading.Thread(target=pump, args=(outer, real, b'"raised"', b'"passed"'), daemon=True).start()
+""",
+        costs=BEHIND,
+    ),
+    Attack(
+        "search_frames",
+        "searches frames and memory for the expected values, by the address of its input",
+        my_linear(
+            """
+import gc
+import sys
+
+frame, known = sys._getframe(), []
+while frame:
+    known += [name for name in ("expected", "exercise", "verdicts", "reference") if name in frame.f_locals]
+    frame = frame.f_back
+if known:
+    print("I could " + "read", known)
+same = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.data_ptr() == X.data_ptr()]
+return same[0] if same else X
+"""
+        ),
+    ),
+    Attack(
+        "claim_points",
+        "claims points in the metadata and in stored outputs",
+        "MyLinear = 1000\n",
+        notebook=claim_points,
+    ),
+    Attack("nan", "returns not-a-number everywhere", my_linear("return X @ self.weight * float('nan')")),
+    Attack(
+        "tolerance",
+        "returns infinities, the largest numbers and minus zero",
+        my_linear("Y = X @ self.weight\nreturn torch.tensor([1e38, float('inf'), -0.0])[:1].to(Y.dtype) + 0 * Y"),
+    ),
+    Attack(
+        "lying_shape",
+        "returns a tensor whose shape, dtype and size lie",
+        my_linear(
+            "return torch.Tensor._make_subclass(Liar, torch.zeros(2))",
+            """
+class Liar(torch.Tensor):
+    shape = property(lambda self: torch.Size([5, 3]))
+    dtype = property(lambda self: torch.float32)
+    numel = lambda self: 15
+    element_size = lambda self: 0
+    detach = clone = contiguous = resolve_conj = resolve_neg = lambda self: self
+    tolist = lambda self: [True] * 10**6
+    __len__ = lambda self: -1
+    __bool__ = lambda self: True
+""",
+        ),
+    ),
+    Attack(
+        "lying_class",
+        "returns an object whose `__class__` says that it is a tensor, or a dict",
+        my_linear(
+            "return Liar()",
+            """
+class Liar(dict):
+    __class__ = property(lambda self: torch.Tensor if self.__dict__.setdefault("n", 0) else dict)
+    items = lambda self: iter([("output", self)] * 10**7)
+    __len__ = lambda self: 1
+""",
+        ),
+    ),
+    Attack(
+        "trace_probes",
+        "traces the interpreter and rewrites what the probes hold in their variables",
+        my_linear(
+            "return X @ self.weight",
+            """
+import sys
+import threading
+
+
+def trace(frame, event, argument):
+    for name in ("seen", "expected", "observation", "points"):
+        if name in frame.f_locals:
+            frame.f_locals[name] = {"output": "right"}
+    return trace
+
+
+sys.settrace(trace)
+sys.setprofile(trace)
+threading.settrace(trace)
+""",
+        ),
+        costs=BEHIND,
+    ),
+    Attack(
+        "stop_the_clock",
+        "stops the clocks that time limits are measured with",
+        "import time\n\ntime.monotonic = time.process_time = time.perf_counter = lambda: 0.0\nMyLinear = 8.0\n",
+    ),
+)
