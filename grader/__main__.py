@@ -89,7 +89,7 @@ def _grade(course: Course, due: Sequence[HandedIn], order: Order, jobs: int) -> 
     for number, outcome in enumerate(course.grade(due, order, jobs), start=1):
         rate = number / (time.perf_counter() - start)
         left = (len(due) - number) / rate
-        student = f"{outcome.submission.assignment:<18} {_visible(outcome.submission.student):<24}"
+        student = f"{_visible(outcome.submission.student):<24} {outcome.submission.assignment:<18}"
         print(f"  {number:>4} / {len(due)}  {student} {rate:5.1f} a second, {left:.0f} s left", end="")
         if outcome.problem:
             failed += 1
