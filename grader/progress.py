@@ -31,7 +31,7 @@ class Progress:
         lines += outcome.notes
         whose = "the grader's fault, to be graded again" if outcome.ours else "FAILED"
         verdict = f"  {whose}" if outcome.problem else ""
-        name = f"{outcome.submission.assignment:<18} {visible(outcome.submission.student):<24}"
+        name = f"{visible(outcome.submission.student):<24} {outcome.submission.assignment:<18}"
         if self._redraws and not lines:
             self._write(f"\r\x1b[K  {self._count()}  {self._rate()}  {name}"[:120])
             return
