@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,29 +84,49 @@ class Marks:
         if assignment not in self._cells:
             released = gradebook.find_notebook(assignment, assignment)
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
-        gradebook.update_or_create_student(student)
-        known = {"timestamp": timestamp} if timestamp else {}
-        submission = gradebook.update_or_create_submission(assignment, student, **known)
-        submitted = gradebook.find_submission_notebook(assignment, assignment, student)
-        grades = {grade.cell.name: grade for grade in submitted.grades}
-        comments = {comment.cell.name: comment for comment in submitted.comments}
-        try:
-            for name, score in entry.scores.items():
-                grades[name].auto_score = score
-                # A mark that a person has given stays, and asks to be looked at again.
-                grades[name].needs_manual_grade = grades[name].manual_score is not None or score is None
-            for name, comment in entry.comments.items():
-                comments[name].auto_comment = comment
-        except KeyError as error:
-            gradebook.db.rollback()
-            raise MissingEntry(f"{assignment} was released with other cells: the gradebook has no {error}") from error
-        submitted.late_submission_penalty = None
-        if submission.total_seconds_late > 0:
-            gradebook.db.flush()  # the score is summed up in the database
-            penalty = self._late.late_submission_penalty(student, submitted.score, submission.total_seconds_late)
-            if penalty is not None:
-                submitted.late_submission_penalty = self._within(submitted, penalty)
-        gradebook.db.commit()
+        with _one_transaction(gradebook):
+            gradebook.update_or_create_student(student)
+            known = {"timestamp": timestamp} if timestamp else {}
+            submission = gradebook.update_or_create_submission(assignment, student, **known)
+            submitted = gradebook.find_submission_notebook(assignment, assignment, student)
+            grades = {grade.cell.name: grade for grade in submitted.grades}
+            comments = {comment.cell.name: comment for comment in submitted.comments}
+            try:
+                for name, score in entry.scores.items():
+                    grades[name].auto_score = score
+                    # A mark that a person has given stays, and asks to be looked at again.
+                    grades[name].needs_manual_grade = grades[name].manual_score is not None or score is None
+                for name, comment in entry.comments.items():
+                    comments[name].auto_comment = comment
+            except KeyError as error:
+                raise MissingEntry(
+                    f"{assignment} was released with other cells: the gradebook has no {error}"
+                ) from error
+            submitted.late_submission_penalty = None
+            if submission.total_seconds_late > 0:
+                gradebook.db.flush()  # the score is summed up in the database
+                penalty = self._late.late_submission_penalty(student, submitted.score, submission.total_seconds_late)
+                if penalty is not None:
+                    submitted.late_submission_penalty = self._within(submitted, penalty)
+
+
+@contextlib.contextmanager
+def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
+    """Commit once, at the end, or nothing.
+
+    nbgrader commits a new student and an empty submission before there are marks: a run that is killed in between, or
+    whose disk is full then, would leave zeros that nobody gave.
+    """
+    session = gradebook.db
+    commit, session.commit = session.commit, session.flush
+    try:
+        yield
+        commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.commit = commit
 
 
 def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str, str]) -> None:
@@ -120,6 +141,8 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         more: further small files, by name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         made.chmod(0o755)

@@ -98,6 +98,24 @@ def test_a_gradebook_that_is_locked_for_a_moment_is_waited_for(trial):
     assert trial.differences() == []
 
 
+def test_a_gradebook_that_fails_in_the_middle_holds_no_half_of_a_mark(trial):
+    """nbgrader would have entered the student and a submission without marks, which counts as a zero."""
+    with sqlite3.connect(gradebook(trial)) as book:
+        book.execute("CREATE TRIGGER full BEFORE UPDATE ON grade BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    book.close()
+    assert is_one_line(grade(trial), "gradebook.db", "no room is left on its disk")
+    assert trial.course.marks() == []
+    with trial.course.gradebook() as book:
+        assert book.students == []
+    with sqlite3.connect(gradebook(trial)) as book:
+        book.execute("DROP TRIGGER full")
+    book.close()
+    for student in students(trial):  # as a run that was killed while it wrote leaves it
+        (trial.course.autograded / student / f".{ASSIGNMENT}-abcd").mkdir(parents=True)
+    assert ends_well(trial)
+    assert not list(trial.course.autograded.glob("*/.*"))
+
+
 @mounts
 def test_a_gradebook_that_is_read_only_is_said(trial):
     path = gradebook(trial)
