@@ -30,9 +30,10 @@ from tests.grader.attacks.whole_class import grade_everybody, make_course, mallo
 from tools import sandbox
 
 TABLE = Path(__file__).resolve().parent.parent / "book" / "guides" / "_attacks.md"
+BEFORE_THE_TABLE = "<!-- table -->"  # the guide shows what stands above at once, and the table when it is asked for
 OTHERS = sum(POINTS.values()) - POINTS[ATTACKED]
 # Far above what an honest class of two takes.
-MANY_SECONDS, MANY_MEGABYTES, MANY_GIGABYTES = 60, 10, 2.5
+MANY_MEGABYTES, MANY_GIGABYTES = 10, 2.5
 NO_HARM, RIGHT, REFUSED = "gains nothing, harms nobody", "graded rightly", "not graded; the reason is said"
 
 
@@ -49,15 +50,13 @@ def outcome(attack: Attack, seen: Mapping[str, Any]) -> str:
     found = []
     if seen["status"] is None:
         found.append(f"**the grading never ends** (stopped after {sandbox.SECONDS:g} s)")
-    elif seen["seconds"] > MANY_SECONDS:
-        found.append(f"holds the grading up for {seen['seconds']:.0f} s")
     if not any(after.values()):
         found.append("**the student after it gets no marks**")
     elif after != POINTS:
         found.append("**the marks of the student after it change**")
     found += _own_marks(attack, own, seen["graded"])
     if seen["read"]:
-        found.append("**finds what it looks for**")
+        found.append("**gets what it is after**")
     if seen["left"]:
         found.append(f"**{'a process survives' if seen['left'] == 1 else 'processes survive'}**")
     if seen["changed"]:
@@ -85,7 +84,8 @@ def _own_marks(attack: Attack, own: Mapping[str, float], graded: bool) -> list[s
         found.append(f"**gets {own[ATTACKED]:g} of {POINTS[ATTACKED]} points**")
     if own[ATTACKED] < attack.least:
         found.append(f"gets {own[ATTACKED]:g} of the {attack.least:g} points that it has earned")
-    lost = OTHERS - (total - own[ATTACKED])
+    # What an attack does to the exercises behind it in its own notebook is its own affair.
+    lost = sum(points - own[name] for name, points in POINTS.items() if name not in (ATTACKED, *attack.costs))
     if lost:
         found.append(f"loses {lost:g} of its {OTHERS} other points")
     return found
@@ -105,7 +105,6 @@ def with_the_engine(course: Course) -> dict[str, dict[str, Any]]:
         }
         seen[attack.id] = {
             "status": 0,
-            "seconds": 0.0,  # what one of them took is not seen in a class
             "marks": marks,
             "graded": bool(text),
             "megabytes": len(text) / 2**20,
@@ -130,13 +129,14 @@ def as_markdown(plain: Mapping[str, Mapping[str, Any]], engine: Mapping[str, Map
         [
             f"Of {len(ATTACKS)} submissions, {hostile} hostile and {len(CLUMSY)} clumsy, nbgrader's own command ends "
             f"well with {well['plain']}, `python -m grader autograde` with {well['engine']}.",
+            f"Measured on {date.today():%d %B %Y} with nbgrader {version('nbgrader')}, torch {version('torch')}, "
+            f"Python {platform.python_version()}.",
+            "",
+            BEFORE_THE_TABLE,
             "",
             "| submission | what it does | `nbgrader autograde` | `python -m grader autograde` |",
             "|---|---|---|---|",
             *rows,
-            "",
-            f"Made on {date.today():%d %B %Y} with nbgrader {version('nbgrader')}, torch {version('torch')}, "
-            f"Python {platform.python_version()}.",
             "",
         ]
     )

@@ -32,7 +32,7 @@ from tests.grader.attacks import ATTACKS, NAME, READ, Attack
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE, COURSE, HOME = Path("/template"), Path("/course"), Path("/home/instructor")
 MALLORY, INNOCENT = "mallory", "zoe"  # nbgrader grades by the alphabet
-SECONDS = 120.0  # for both submissions; honest ones take about ten
+SECONDS = 180.0  # for both submissions; honest ones take about ten, on a machine with nothing else to do
 MOST_MEMORY = 4 * 2**30  # for each process
 MOST_PROCESSES = 300
 MOST_ON_DISK = 2 * 2**30
@@ -122,9 +122,7 @@ def observe(attack: Attack) -> dict[str, Any]:
                     os.chown(Path(folder, name), person, person, follow_symlinks=False)
         os.chown(packages, person, person)
     before = _outside(packages)
-    began = time.monotonic()
     status = _grade(person)
-    seconds = time.monotonic() - began
     time.sleep(2)  # a kernel that was told to end is given the time to
     left = [number for number in map(int, filter(str.isdigit, os.listdir("/proc"))) if number != os.getpid()]
     _end_everything()
@@ -133,7 +131,6 @@ def observe(attack: Attack) -> dict[str, Any]:
     cells = json.loads(text)["cells"] if text else []
     return {
         "status": status,
-        "seconds": seconds,
         "marks": _marks(),
         "graded": bool(text),
         "megabytes": len(text) / 2**20,
