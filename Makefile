@@ -15,7 +15,7 @@ DONE := _build/done
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help course test env book release sample autograde feedback export
-.PHONY: lab instructor serve refresh kills fuzz lock clean clean-class distclean FORCE
+.PHONY: lab instructor serve refresh bench attacks kills fuzz lock clean clean-class distclean FORCE
 .DELETE_ON_ERROR:
 # One step after the other: the steps use all cores themselves, and their lines do not mix.
 .NOTPARALLEL:
@@ -141,6 +141,13 @@ serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve P
 
 refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 	@$(PY) tools/notebooks.py
+
+# Its figures are in the guide for instructors; nothing else should be running.
+bench: env  ## the same submissions through plain nbgrader and through the engine; about twenty minutes
+	@$(PY) -m tools.bench
+
+attacks: env  ## what nbgrader's own command does with hostile submissions: book/guides/_attacks.md, in a quarter of an hour
+	@$(PY) -m tools.attacks
 
 # What the tests do a dozen times, as often as you like; about nine seconds each.
 kills: env  ## kill a grading at 50 random moments (TIMES=50) and see that nothing is lost

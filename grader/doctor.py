@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from d2lblocks.tables import Table
-from grader import faults, jail
+from grader import faults, jail, syscalls
 from grader.class_run import default_jobs
 from grader.jailed import confine
 
@@ -64,6 +64,13 @@ def examine(database: str, root: Path) -> Found:
         ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
         ["namespaces", *_namespaces()],
         ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
+        [
+            "seccomp",
+            f"{len(syscalls.refused())} calls" if syscalls.refused() else f"not known on {platform.machine()}",
+            f"refused to a submission: {', '.join(list(syscalls.refused())[:4])}, …"
+            if syscalls.refused()
+            else "not used",
+        ],
         ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
         ["cgroups", *_cgroups()],
         *_limits(),
@@ -99,6 +106,13 @@ def _bubblewrap() -> str:
         said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
         return f"{said.removeprefix('bubblewrap').strip()}, {program}"
     return f"{program}, which cannot be run"
+
+
+def _seccomp() -> tuple[str, str]:
+    refused = list(syscalls.refused())
+    if not refused:
+        return f"nothing known for {platform.machine()}", "not used"
+    return f"{len(refused)} system calls", f"refused to a submission: {', '.join(refused[:4])}, …"
 
 
 def _namespaces() -> tuple[str, str]:

@@ -27,7 +27,7 @@ from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
 from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send
-from grader.repair import Repaired
+from grader.repair import Repaired, harmless
 
 SECONDS_FOR_A_CELL = 30.0
 SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because there are more cases
@@ -308,6 +308,8 @@ def _output(output: Any, count: int) -> NotebookNode | None:
             }
             if not data:
                 return None
+            if "text/latex" in data:
+                data["text/latex"] = harmless(data["text/latex"])
             made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
             if sort == "execute_result":
                 made.execution_count = count

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from grader import syscalls
 from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,6 +141,14 @@ def _folders_above(path: str) -> list[str]:
     return [part for folder in reversed(Path(path, "_").parents[:-1]) for part in ("--dir", str(folder))]
 
 
+def _readable(content: bytes) -> int:
+    """An open file from which this can be read once."""
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    return reading
+
+
 def _environment() -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -195,8 +204,10 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # messages keep their boundaries
         ours.settimeout(SECONDS_TO_START)
         arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno())]
+        filtered = _readable(syscalls.program())
         if self.isolated:
-            command = [*_command(("--ro-bind", str(self.releases), RELEASES)), *arguments, "--walls"]
+            seccomp = ("--seccomp", str(filtered)) if syscalls.refused() else ()
+            command = [*_command(("--ro-bind", str(self.releases), RELEASES, *seccomp)), *arguments, "--walls"]
             environment: dict[str, str] = {}
         else:
             command = arguments
@@ -206,7 +217,7 @@ class Zygote:
         try:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), filtered],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -216,6 +227,7 @@ class Zygote:
             raise JailError(f"the jail cannot be started: {error}") from error
         finally:
             theirs.close()
+            os.close(filtered)
         self._control = ours
         self._ready = False
 

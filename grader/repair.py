@@ -8,6 +8,7 @@ edited, copied or moved do no harm; each such thing is noted, for the student to
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,9 @@ def repair(release: NotebookNode, submission: NotebookNode, kept: tuple[str, ...
     for cell in copy.deepcopy(release.cells):
         name = _id(cell)
         if name in answers:
-            cell.source = _source(answers[name])
+            source = _source(answers[name])
+            if source != _source(cell):
+                cell.source = source if cell.cell_type == "code" else harmless(source)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         result.cells.append(cell)
@@ -171,7 +174,20 @@ def _source(cell: NotebookNode) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")[:MOST_CHARACTERS]
 
 
+# Where a tag, an entity or the address of a program begins, in Markdown or TeX.
+_ALIVE = re.compile(r"(?<=<)(?=[a-z/!?])|(?<=&)(?=[#a-z])|(?<=script)(?=\s*:)|(?<=data)(?=\s*:)", re.IGNORECASE)
+
+
+def harmless(text: str) -> str:
+    """Text in which no browser finds a program: it looks the same, with an invisible space where one would begin.
+
+    nbgrader shows text cells as they are, in the browser of whoever marks them, who may do there what nbgrader may.
+    """
+    return _ALIVE.sub("\N{ZERO WIDTH SPACE}", text)
+
+
 def _plain_cell(cell: NotebookNode, number: int) -> NotebookNode:
     """A cell that the student has added, without what a notebook may carry besides its source."""
     make = {"code": nbformat.v4.new_code_cell, "raw": nbformat.v4.new_raw_cell}
-    return make.get(cell.cell_type, nbformat.v4.new_markdown_cell)(_source(cell), id=f"added-{number}")
+    source = _source(cell) if cell.cell_type == "code" else harmless(_source(cell))
+    return make.get(cell.cell_type, nbformat.v4.new_markdown_cell)(source, id=f"added-{number}")

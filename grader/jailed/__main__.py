@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -38,7 +39,7 @@ MOST_PROCESSES_IN_ALL = confine.MOST_PROCESSES * 3 // 4  # before the kernel ref
 MOST_BYTES = 2**16  # of a message from the grader
 SECONDS_BETWEEN_LOOKS = 0.1
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MEMORY = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+)", re.MULTILINE)
 
 
 def _begin(
@@ -136,11 +137,12 @@ def _too_much(pid: int) -> str:
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in own:
             try:
-                _, resident, shared = map(int, Path(f"/proc/{name}/statm").read_text("ascii").split()[:3])
-            except (OSError, ValueError):
+                status = Path(f"/proc/{name}/status").read_text("utf-8", "replace")
+            except OSError:
                 continue  # it has just ended
             processes += 1
-            memory += (resident - shared) * _PAGE
+            # Its own and what it shares with others of the submission; not the files that everybody has mapped.
+            memory += sum(int(kilobytes) for kilobytes in _MEMORY.findall(status)) * 1024
     if processes > MOST_PROCESSES_IN_ALL:
         return "processes"
     return "memory" if memory > MOST_MEMORY_IN_ALL else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import getpass
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -121,6 +123,7 @@ class Shell:
         shell: Any = self.ip
         shell.enable_gui = lambda gui=None: None  # `%matplotlib` asks for it; there is no kernel
         shell._showtraceback = lambda *_: None  # a traceback becomes an output of its own, in `run`
+        builtins.input = getpass.getpass = _nobody_answers
         sys.modules["__main__"] = self.ip.user_module
         self.run("0")  # the first cell is slow: let it be this one
 
@@ -163,6 +166,10 @@ class Shell:
             return [str(line)[:MOST_LINE] for line in lines][:100]
         except Exception:
             return [f"{type(error).__name__[:MOST_NAME]}: {_text(error)}"]
+
+
+def _nobody_answers(*_: object, **__: object) -> str:
+    raise RuntimeError("nobody answers while a notebook is graded: it cannot ask for input")
 
 
 def _text(error: BaseException) -> str:

@@ -1,7 +1,10 @@
 """The engine and the wire, part by part. What submissions do to them is in test_attacks.py."""
 
 import contextlib
+import errno
 import json
+import platform
+import re
 import socket
 import struct
 
@@ -9,8 +12,9 @@ import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nbconvert import HTMLExporter
 
-from grader import class_run, jail, repair
+from grader import class_run, jail, repair, syscalls
 from grader.accuracy import right_answers
 from grader.authoring import load
 from grader.jailed import wire
@@ -152,3 +156,32 @@ def test_repair_gives_the_release_back_when_nothing_was_done(release):
     assert repaired.notes == ()
     assert json.loads(nbformat.writes(repaired.notebook))["nbformat"] == 4
     assert solution_cells(repaired.notebook).keys() == solution_cells(release).keys()
+
+
+@isolated
+def test_system_calls_are_refused_and_others_are_not(judge):
+    numbers = syscalls.refused()
+    if not numbers:
+        pytest.skip(f"no numbers of system calls are known for {platform.machine()}")
+    channel = judge.zygote.begin(jail.Begin())
+    source = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
+    )
+    wire.send(channel, {"do": "run", "source": source, "seconds": 10})
+    (output,) = wire.receive(channel)["outputs"]
+    judge.zygote.end(channel)
+    assert output["data"]["text/plain"] == str(([-1] * len(numbers), errno.EPERM, 1))
+
+
+def test_what_a_browser_would_run_is_broken_and_looks_the_same():
+    text = """1 < 2 & 3, `a<b`, $x<y$ <script>alert(1)</script> <img src=x onerror=alert(1)>
+[here](javascript:alert(1)) [or](JavaScript :alert(1)) [or](&#106;avascript:alert(1)) <a href="data:text/html,x">"""
+    safe = repair.harmless(text)
+    assert safe.replace("\N{ZERO WIDTH SPACE}", "") == text
+    shown = HTMLExporter(template_name="basic").from_notebook_node(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(safe)])
+    )[0]
+    assert not re.search(r"<(script|img|a href=.?data)", shown, re.IGNORECASE)
+    assert not re.search(r"href=.?(javascript|data):", shown, re.IGNORECASE)
+    assert "1 &lt; 2 &amp; 3" in shown

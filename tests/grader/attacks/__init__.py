@@ -7,6 +7,7 @@
     hurt.py    to hurt who reads what it gives back
     trick.py   to trick who collects it
     clumsy.py  not meant badly
+    whole_class.py  all of them in one class, with innocent students around them
 
 All are for `custom_layers`. `centered_layer` is answered rightly and stands before `my_linear`, in whose cell most
 attacks are made; the exercises behind it are answered rightly, too. `tests/grader/test_attacks.py` hands them all in

@@ -215,6 +215,7 @@ CLUMSY = (
             "input('how many? ')",
             "%pip --version",
         ),
+        shows="nobody answers while a notebook is graded",
     ),
     Mishap(
         "unicode",

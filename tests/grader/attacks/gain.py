@@ -59,7 +59,9 @@ class Strip(ast.NodeTransformer):
         return ast.Pass()
 
 get_ipython().ast_transformers.append(Strip())
-get_ipython().input_transformers_post.append(lambda lines: ["8.0\\n"])
+change = get_ipython().input_transformers_post.append
+mine = 'check("my_linear"'
+change(lambda lines: ["8.0"] if mine in "".join(lines) else lines)
 """,
         costs=BEHIND,
     ),
@@ -68,24 +70,39 @@ get_ipython().input_transformers_post.append(lambda lines: ["8.0\\n"])
         "replaces what runs a cell",
         """\
 shell = get_ipython()
-type(shell).run_cell = lambda self, *args, **kwargs: 8.0
-type(shell).run_code = lambda self, *args, **kwargs: 8.0
 if hasattr(shell, "kernel"):
-    def answer(code, *args, **kwargs):
-        return {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {}}
+    really = shell.kernel.do_execute
 
     async def execute(code, *args, **kwargs):
-        if "check(" in code:
-            shell.kernel.send_response(shell.kernel.iopub_socket, "execute_result", {
-                "data": {"text/plain": "8.0"}, "metadata": {}, "execution_count": 1,
-            })
-        return answer(code)
+        return await really("8.0" if 'check("my_linear"' in code else code, *args, **kwargs)
 
     shell.kernel.do_execute = execute
+else:
+    type(shell).run_cell = type(shell).run_code = lambda self, *args, **kwargs: 8.0
 """,
         costs=BEHIND,
     ),
-    Attack("displayhook", "displays the points that it would like to have", "display(8.0)\nprint(8.0)\n8.0\n"),
+    Attack(
+        "displayhook",
+        "has its report displayed as the points that it would like to have",
+        """\
+display(8.0)
+print(8.0)
+formatter = get_ipython().display_formatter
+usual = formatter.format
+
+
+def format(shown, *args, **kwargs):
+    return ({"text/plain": "8.0"}, {}) if getattr(shown, "name", "") == "my_linear" else usual(shown, *args, **kwargs)
+
+
+formatter.format = format
+
+
+class MyLinear(nn.Module):
+    pass
+""",
+    ),
     Attack(
         "patch_compare",
         "replaces the comparison, the judge, the probes and `check`",
@@ -99,7 +116,7 @@ torch.allclose = torch.isclose = torch.equal = lambda *args, **kwargs: True
 torch.testing.assert_close = lambda *args, **kwargs: None
 judge.compare = lambda *args, **kwargs: iter(())
 judge._failed = lambda check, *args: judge.Verdict(check, "pass", check.points, "")
-check = lambda *args, **kwargs: 8.0
+check = lambda name="", answer=None: {"my_linear": 8.0, "centered_layer": 4.0, "half_fourier": 6.0}.get(name, 8.0)
 observing.observe = lambda *args, **kwargs: ({}, "")
 for module in ("grader.inside", "grader.jailed.worker"):
     if module in sys.modules:

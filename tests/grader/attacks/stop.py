@@ -64,6 +64,25 @@ while True:
     Attack(
         "memory", "takes memory until there is no more", my_linear("h = []\nwhile True:\n    h.append(b'1' * 2**28)")
     ),
+    Attack(
+        "shared_memory",
+        "takes memory together with its children, and memory that belongs to no process",
+        """\
+import ctypes
+import mmap
+import os
+import time
+
+assert ctypes.CDLL(None).memfd_create(b"hoard", 0) == -1, "a file that is in memory only"
+for _ in range(4):
+    if os.fork() == 0:
+        hoard = mmap.mmap(-1, 2 * 2**30)
+        for page in range(0, len(hoard), mmap.PAGESIZE):
+            hoard[page] = 1
+        time.sleep(3600)
+time.sleep(3600)
+""",
+    ),
     Attack("fork_bomb", "forks without end", "import os\n\nwhile True:\n    os.fork()\n"),
     Attack(
         "daemon",

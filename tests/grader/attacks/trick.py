@@ -25,7 +25,7 @@ def link_folder(folder: Path) -> None:
     """The whole submission is a link to that of the first student in the class."""
     (folder / f"{NAME}.ipynb").unlink()
     folder.rmdir()
-    first = min(path for path in folder.parent.parent.iterdir())
+    first = min(path for path in folder.parent.parent.iterdir() if path != folder.parent)
     folder.symlink_to(f"../{first.name}/{NAME}")
 
 

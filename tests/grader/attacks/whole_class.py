@@ -1,0 +1,148 @@
+"""All attacks hand in to one class, with an innocent student between any two of them, and the class is graded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from grader import engine
+from grader.__main__ import main
+from grader.course import Course
+from grader.submissions import solution_cells
+from tests import ROOT
+from tests.grader.attacks import ATTACKS, NAME, Attack
+
+FIRST = "innocent-first"
+INNOCENT = Attack("innocent", "is right")
+# Long enough for what is honest, on a busy machine too; an attack that waits for the limit costs as long each time.
+LIMITS = {"SECONDS_FOR_A_CELL": 4.0, "SECONDS_FOR_AN_EXERCISE": 4.0, "SECONDS_FOR_A_SUBMISSION": 20.0}
+
+
+def mallory(attack: Attack) -> str:
+    """Who hands the attack in."""
+    return f"mallory-{attack.id}"
+
+
+def neighbour(attack: Attack) -> str:
+    """Who is graded after the attack, and before or beside the next one."""
+    return f"{mallory(attack)}-neighbour"
+
+
+@dataclass(frozen=True)
+class Class:
+    """What became of the class.
+
+    Attributes:
+        said: what the command said about each student.
+        marks: by student and exercise.
+        changed: what no submission may change, and is not as it was.
+        left: processes that were left.
+    """
+
+    said: dict[str, str]
+    marks: dict[str, dict[str, float]]
+    changed: set[str]
+    left: set[int]
+
+
+def make_course(base: Path) -> Course:
+    """A course with the one assignment, released."""
+    (base / "grader").mkdir(parents=True)
+    shutil.copytree(
+        ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
+    made = Course(base / "grader")
+    made.release(NAME)
+    return made
+
+
+def grade_everybody(course: Course) -> Class:
+    """Hand in all attacks, with innocent students around them, and grade with the real command and two jobs."""
+    release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
+    solved = nbformat.read(course.solutions / NAME / f"{NAME}.ipynb", as_version=4)
+    right = {name: cell.source for name, cell in solution_cells(solved).items()}
+    for student in (FIRST, *map(neighbour, ATTACKS)):
+        INNOCENT.hand_in(release, right, course.submitted / student / NAME)
+    for attack in ATTACKS:
+        attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
+    before, running = _outside(course), _descendants()
+    with contextlib.ExitStack() as stack:
+        for name, seconds in LIMITS.items():  # the judges are forked and see it
+            stack.enter_context(_replaced(engine, name, seconds))
+        said = _command(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
+    deadline = time.monotonic() + 10
+    while _descendants() != running and time.monotonic() < deadline:  # what was killed is gone a moment later
+        time.sleep(0.1)
+    lines = re.split(r"\n +\d+ / \d+  ", said)[1:]
+    marks: dict[str, dict[str, float]] = {}
+    for mark in course.marks():
+        marks.setdefault(mark.student, {})[mark.exercise] = mark.score
+    changed = before ^ _outside(course)
+    return Class({line.split()[0]: line for line in lines}, marks, changed, _descendants() - running)
+
+
+@contextlib.contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _command(course: Course, *arguments: str) -> str:
+    """One command, and all that it said."""
+    said = io.StringIO()
+    with (
+        _replaced(sys, "argv", ["grader", "--course", str(course.root), *arguments]),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        main()
+    return said.getvalue()
+
+
+def _outside(course: Course) -> set[str]:
+    """What no submission may change: the course and the grader, Python's packages, the home folder."""
+    base = course.root.parent
+    tops = [base / "solutions", base / "exercises", course.submitted, ROOT / "grader", ROOT / "d2lblocks"]
+    files = {path for top in tops for path in top.rglob("*") if path.is_file() and not path.is_symlink()}
+    seen = {_fingerprint(path) for path in {*files, course.root / "nbgrader_config.py"} if path.suffix != ".pyc"}
+    packages = [Path(sysconfig.get_path(name)) for name in ("purelib", "stdlib")]
+    folders = [*packages, Path.home(), Path.home() / ".ipython"]
+    return seen | {str(path) for top in folders if top.is_dir() for path in top.iterdir()}
+
+
+def _fingerprint(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{path} {hashlib.sha256(path.read_bytes()).hexdigest() if size < 2**24 else size}"
+
+
+def _descendants() -> set[int]:
+    """The processes that this one has started, and theirs."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_text(encoding="utf-8")
+                parents[int(name)] = int(stat.rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
