@@ -278,7 +278,8 @@ def _summary(kills: list[Kill]) -> str:
     whom = Counter(one.victim for one in kills if one.victim)
     bad = sum(bool(one.problems) for one in kills)
     counts = ", ".join(f"{name} {count}" for name, count in whom.items())
-    return f"{whom.total()} kills ({counts}): {len(kills) - bad} ended as if nothing had happened, {bad} did not"
+    done = f"{whom.total()} kills ({counts}) in {len(kills)} runs"
+    return f"{done}: {len(kills) - bad} ended as if nothing had happened, {bad} did not"
 
 
 def main() -> int:
