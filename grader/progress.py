@@ -14,12 +14,13 @@ class Progress:
 
     Args:
         total: submissions to grade, of all assignments.
-        to: where it is said.
+        to: where it is said; standard output if None.
     """
 
-    def __init__(self, total: int, to: TextIO = sys.stdout) -> None:
+    def __init__(self, total: int, to: TextIO | None = None) -> None:
         self.total, self.done, self.failed = total, 0, 0
-        self._to, self._redraws, self._start = to, to.isatty(), time.monotonic()
+        self._to = to or sys.stdout
+        self._redraws, self._start = self._to.isatty(), time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         """Say what became of a submission."""
