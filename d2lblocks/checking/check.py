@@ -21,7 +21,7 @@ from d2lblocks.checking.observe import PATIENCE, describe, observe, was_ended
 from d2lblocks.checking.report import Progress, Report
 
 SECONDS_FOR_A_CASE = 1.0
-SECONDS_AFTER_THAT = 0.2  # for a case, once the answer had to be stopped in another
+SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
 SECONDS_FOR_ALL = 6.0
 MOST_PRINTED = 2_000
 
