@@ -146,7 +146,7 @@ refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 bench: env  ## the same submissions through plain nbgrader and through the engine; about twenty minutes
 	@$(PY) -m tools.bench
 
-attacks: env  ## what nbgrader's own command does with hostile submissions: book/guides/_attacks.md, in a quarter of an hour
+attacks: env  ## what nbgrader's own command does with hostile submissions: the table in the guide for instructors; half an hour
 	@$(PY) -m tools.attacks
 
 # What the tests do a dozen times, as often as you like; about nine seconds each.

@@ -28,6 +28,7 @@ from grader.course import Course
 from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, NAME, POINTS, READ, Attack
 from tests.grader.attacks.whole_class import grade_everybody, make_course, mallory, neighbour
 from tools import sandbox
+from tools.plain import make_plain
 
 TABLE = Path(__file__).resolve().parent.parent / "book" / "guides" / "_attacks.md"
 BEFORE_THE_TABLE = "<!-- table -->"  # the guide shows what stands above at once, and the table when it is asked for
@@ -155,6 +156,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)  # also for who grades in a sandbox
         template = make_course(Path(base, "template"))
+        make_plain(template.root)
         plain: dict[str, dict[str, Any]] = {}
         with ThreadPoolExecutor(chosen.jobs) as pool:
             found = pool.map(lambda attack: sandbox.meet(attack, template.root.parent), ATTACKS)

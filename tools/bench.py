@@ -45,13 +45,9 @@ from grader import repair, sample
 from grader.authoring import load
 from grader.class_run import default_jobs
 from grader.submissions import fill_in
+from tools.plain import make_plain
 
 ROOT = Path(__file__).resolve().parent.parent
-# What makes nbgrader grade in its own way again.
-PLAIN = """
-for name in ("sanitize_preprocessors", "autograde_preprocessors"):
-    c.Autograde.pop(name)
-"""
 SEED = "5"
 ENDLESS = "endless_loop"
 SECONDS_BETWEEN_LOOKS = 1.0  # at memory; each look costs a tenth of a second
@@ -129,8 +125,9 @@ def course(work: Sequence[Work], plain: bool) -> Iterator[Path]:
         shutil.copytree(ROOT / "solutions", base / "solutions", ignore=shutil.ignore_patterns("__pycache__"))
         root = base / "grader"
         root.mkdir()
-        config = (ROOT / "grader" / "nbgrader_config.py").read_text(encoding="utf-8")
-        (root / "nbgrader_config.py").write_text(config + (PLAIN if plain else ""), encoding="utf-8")
+        shutil.copy(ROOT / "grader" / "nbgrader_config.py", root)
+        if plain:
+            make_plain(root)
         subprocess.run([*grader(root), "release"], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         for one in work:
             folder = root / "submitted" / one.student / one.assignment

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 
+import nbformat
 import psutil
 import pytest
 
@@ -288,6 +289,12 @@ def test_a_second_grader_says_who_is_at_work_and_goes(trial):
 
 def test_control_c_says_that_the_same_command_goes_on(trial):
     """As a terminal does it: to all processes of the group."""
+    *_, last = students(trial)
+    path = trial.course.submitted / last / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
+    before = path.read_text("utf-8")
+    notebook = nbformat.reads(before, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("import time\ntime.sleep(25)"))  # it is still at work then
+    nbformat.write(notebook, path)
     running = subprocess.Popen(
         trial.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -298,6 +305,7 @@ def test_control_c_says_that_the_same_command_goes_on(trial):
     _, said = running.communicate(timeout=20)
     assert running.returncode == 130
     assert said == "\ngrader: stopped; what is graded is kept, the same command goes on from here\n"
+    path.write_text(before, "utf-8")
     assert ends_well(trial)
 
 
