@@ -81,6 +81,7 @@ class Run:
         cpu: seconds of the processors, of the whole machine.
         memory: bytes at the peak, of all its processes together, shared pages counted once.
         done: when each line of its progress was printed, in seconds from the start.
+        of: of which assignment each of them speaks.
         sampled: memory at those moments when it was looked at: seconds, bytes.
     """
 
@@ -89,6 +90,7 @@ class Run:
     cpu: float = 0.0
     memory: int = 0
     done: list[float] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)
     sampled: list[tuple[float, int]] = field(default_factory=list)
 
     @property
@@ -167,8 +169,9 @@ def measure(commands: Sequence[Sequence[str]], where: Path, count: int) -> Run:
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if re.match(r"\s+\d+ / \d+ ", line):
+            if said := re.match(r"\s+\d+ / \d+  \S+ +(\w+)", line):
                 run.done.append(time.perf_counter() - start)
+                run.of.append(said[1])
         if process.wait():
             sys.exit(f"bench: {' '.join(command)} failed:\n{''.join(lines[-20:])}")
     run.wall = time.perf_counter() - start
@@ -254,6 +257,22 @@ def machine() -> str:
         f"{memory:.0f} GB, Linux, Python {platform.python_version()}, torch {torch.__version__}, "
         f"nbgrader {version('nbgrader')}."
     )
+
+
+def growth(run: Run) -> tuple[float, float]:
+    """How much longer, and with how much more memory, the last tenth of each assignment took than its first tenth.
+
+    Assignments are graded one after the other and cost differently, so each is compared with itself.
+    """
+    first = last = 0.0
+    larger = []
+    for assignment in dict.fromkeys(run.of):
+        done = [moment for moment, of in zip(run.done, run.of, strict=True) if of == assignment]
+        tenth = max(1, len(done) // 10)
+        first += done[tenth] - done[0]
+        last += done[-1] - done[-1 - tenth]
+        larger.append(_memory(run, done[-1 - tenth], done[-1]) / _memory(run, done[0], done[tenth]))
+    return last / first, statistics.median(larger)
 
 
 def _memory(run: Run, low: float, high: float) -> float:
@@ -354,11 +373,8 @@ def main() -> None:
         for k, one in enumerate(order.choices(ending, k=arguments.many))
     ]
     long = _engine(many, arguments.jobs)
-    begun, steady = long.done[9], (long.count - 10) / (long.done[-1] - long.done[9])
-    tenth = max(1, long.count // 10)
-    first = (long.done[9 + tenth] - begun) / tenth
-    last = (long.done[-1] - long.done[-1 - tenth]) / tenth
-    memory = [_memory(long, begun, long.done[9 + tenth]), _memory(long, long.done[-1 - tenth], long.done[-1])]
+    steady = (long.count - 10) / (long.done[-1] - long.done[9])
+    slower, larger = growth(long)
 
     _said("single submissions")
     single = _single(ending[0], arguments.rounds)
@@ -392,8 +408,8 @@ def main() -> None:
         *("| " + " | ".join(cells) + " |" for cells in rows),
         "",
         f"- CPU of the engine, going on, to that of the floor: {marginal / lowest:.2f}.",
-        f"- The last tenth of {long.count} submissions took {last / first:.2f} times as long as the first tenth, "
-        f"and {memory[1] / memory[0]:.2f} times the memory.",
+        f"- Of {long.count} submissions, the last tenth of each assignment took {slower:.2f} times as long as its "
+        f"first tenth, and {larger:.2f} times the memory.",
         f"- One submission with `nbgrader autograde`, the whole command: plain {_spread(single['plain'])} s, through "
         f"the engine {_spread(single['engine'])} s.",
         f"- One submission with the formgrader's button: plain {_spread(single['button, plain'][1:])} s, through the "

@@ -296,7 +296,14 @@ def test_control_c_says_that_the_same_command_goes_on(trial):
     notebook.cells.append(nbformat.v4.new_code_cell("import time\ntime.sleep(25)"))  # it is still at work then
     nbformat.write(notebook, path)
     running = subprocess.Popen(
-        trial.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        trial.command(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What a shell starts in the background ignores it, and so would all that these tests start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in running.stdout:
         if re.match(r" +2 / ", line):
