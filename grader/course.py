@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from grader.release import keep_if_same, kept_on_error
 
 SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
 MOST_OF_A_DATE = 100  # characters
+# The settings of nbgrader's `Autograde` that put the engine into it.
+OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -227,7 +229,8 @@ class Course:
             for outcome in run(order, due, jobs):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
-                    marks.enter(student, assignment, outcome.entry, _timestamp(outcome.submission.folder))
+                    handed_in, note = _timestamp(outcome.submission.folder)
+                    marks.enter(student, assignment, outcome.entry, handed_in)
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
                     write_notebook(
                         outcome.entry.notebook,
@@ -235,6 +238,7 @@ class Course:
                         order.releases / assignment,
                         {FINGERPRINT: depends_on[student, assignment]},
                     )
+                    outcome = replace(outcome, notes=outcome.notes + note)
                 yield outcome
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
@@ -245,7 +249,7 @@ class Course:
             seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
         """
         config = copy.deepcopy(self.config)
-        for ours in ("sanitize_preprocessors", "autograde_preprocessors"):
+        for ours in OURS:
             config.Autograde.pop(ours, None)
         os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
         try:
@@ -296,14 +300,15 @@ class Course:
         raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")
 
 
-def _timestamp(folder: Path) -> datetime | None:
-    """When it was handed in, as `timestamp.txt` says; None if that is not there, or no date."""
+def _timestamp(folder: Path) -> tuple[datetime | None, tuple[str, ...]]:
+    """When it was handed in, as `timestamp.txt` says; with a note if that is there and no date."""
     path = folder / "timestamp.txt"
+    if not (path.is_symlink() or path.exists()):
+        return None, ()
     try:
         if path.is_symlink() or not path.is_file():
-            return None
+            raise ValueError("not a file")
         with path.open("rb") as file:
-            text = file.read(MOST_OF_A_DATE)
-        return parse_utc(text.decode("ascii").strip())
+            return parse_utc(file.read(MOST_OF_A_DATE).decode("ascii").strip()), ()
     except (OSError, ValueError, OverflowError):
-        return None
+        return None, ("timestamp.txt does not say when it was handed in; it counts as handed in on time.",)

@@ -104,17 +104,27 @@ def try_walls() -> str:
     return ""
 
 
-def _command(extra: Sequence[str]) -> list[str]:
-    """How bubblewrap is called."""
-    pythons = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
-    visible = [path for path in sorted(pythons) if not path.startswith("/usr/")]
-    links: list[str] = []
+def where_python_is() -> list[str]:
+    """The folders of this Python and its packages, as far as they are not the system's."""
+    folders = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
+    return [path for path in sorted(folders) if not path.startswith("/usr/")]
+
+
+def programs() -> list[str]:
+    """For bubblewrap: the system's programs and libraries, read-only and where they are expected."""
+    found = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         at = Path("/", name)
         if at.is_symlink():
-            links += ["--symlink", os.readlink(at), str(at)]
+            found += ["--symlink", os.readlink(at), str(at)]
         elif at.is_dir():
-            links += ["--ro-bind", str(at), str(at)]
+            found += ["--ro-bind", str(at), str(at)]
+    return found
+
+
+def _command(extra: Sequence[str]) -> list[str]:
+    """How bubblewrap is called."""
+    visible = where_python_is()
     return [
         str(bubblewrap()),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
@@ -124,7 +134,7 @@ def _command(extra: Sequence[str]) -> list[str]:
         # First what is empty: the course or Python may lie in /tmp.
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         *(part for path in [*visible, f"{COURSE}/grader"] for part in _folders_above(path)),
-        *("--ro-bind", "/usr", "/usr", *links, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+        *programs(),
         *(part for path in visible for part in ("--ro-bind", path, path)),
         *("--ro-bind", str(ROOT / "d2lblocks"), f"{COURSE}/d2lblocks"),
         *("--ro-bind", str(ROOT / "grader" / "__init__.py"), f"{COURSE}/grader/__init__.py"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LINES = """
-for name in ("sanitize_preprocessors", "autograde_preprocessors"):
+from grader.course import OURS
+
+LINES = f"""
+for name in {OURS}:
     c.Autograde.pop(name)
 """
 

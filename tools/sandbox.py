@@ -64,19 +64,12 @@ def meet(attack: Attack, course: Path) -> dict[str, Any]:
 
 def _command(course: Path) -> list[str]:
     """How bubblewrap is called: everything that can be written to is in memory, and bounded."""
-    pythons = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
-    visible = [path for path in sorted(pythons) if not path.startswith("/usr/")]
+    visible = jail.where_python_is()
     parents = {str(parent) for path in visible for parent in list(Path(path).parents)[:-1]}
     packages = sysconfig.get_path("purelib")
     as_root = os.geteuid() == 0
     needed = ("SETUID", "SETGID", "CHOWN", "KILL", "DAC_OVERRIDE", "FOWNER")
     binds = [part for path in visible for part in ("--ro-bind", path, path)]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-        at = Path("/", name)
-        if at.is_symlink():
-            binds += ["--symlink", os.readlink(at), str(at)]
-        elif at.is_dir():
-            binds += ["--ro-bind", str(at), str(at)]
     for name in ("d2lblocks", "grader", "tools", "tests", "exercises"):
         binds += ["--ro-bind", str(ROOT / name), f"/repository/{name}"]
     return [
@@ -87,7 +80,7 @@ def _command(course: Path) -> list[str]:
         *("--as-pid-1", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"),
         *("--proc", "/proc", "--dev", "/dev", "--size", str(2**28), "--tmpfs", "/tmp"),
         *(part for path in sorted({*parents, "/repository", str(HOME.parent)}) for part in ("--dir", path)),
-        *("--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+        *jail.programs(),
         *("--ro-bind-try", "/etc/passwd", "/etc/passwd"),
         *binds,
         *("--overlay-src", packages, "--tmp-overlay", packages),

@@ -1,13 +1,8 @@
 """A student in the real JupyterLab: open, run all, see the table, fill in the answer, see it pass."""
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 
 import nbformat
 import pytest
@@ -15,9 +10,9 @@ from playwright.sync_api import expect
 
 from grader.submissions import solution_cells
 from tests import ROOT
+from tests.grader.jupyter import TOKEN, jupyterlab
 
 NAME = "custom_layers"
-TOKEN = "a-token-for-this-test"
 SECONDS = 120_000  # ms; a kernel that imports torch on a busy machine takes its time
 
 
@@ -27,52 +22,8 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
     shutil.copytree(ROOT / "exercises" / NAME, folder / NAME)
     shutil.copy(ROOT / "book" / "basics.ipynb", folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": folder,
-        "ServerApp.open_browser": False,
-        "IdentityProvider.token": TOKEN,
-    }
-    # The settings of `make lab`, and nothing that this machine's user has set.
-    environment = os.environ | {"JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "lab" / "student")}
-    environment |= {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
-    log = (folder / "lab.log").open("w")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--allow-root",
-            *(f"--{key}={value}" for key, value in settings.items()),
-        ],
-        cwd=folder,
-        env=environment,
-        stdout=log,
-        stderr=log,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/api?token={TOKEN}", server, folder / "lab.log")
+    with jupyterlab(folder, folder, ROOT / "tools" / "lab" / "student", folder) as address:
         yield address, folder / NAME
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
-
-
-def _wait_for(url, server, log):
-    for _ in range(240):
-        assert server.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"JupyterLab did not answer\n{log.read_text()}")
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,13 +13,14 @@ import pytest
 from grader import jail, preprocessors
 from grader.accuracy import right_answers
 from grader.authoring import load
+from grader.course import Course
 from grader.submissions import fill_in
 from tests import ROOT
+from tests.grader.jupyter import TOKEN, jupyterlab
 
 NAME = "custom_layers"
 WHY_NOT = jail.why_not() or jail.try_walls()
 FULL = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_fourier": 6, "running_center": 10}
-TOKEN = "a-token-for-this-test"
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
@@ -46,10 +44,6 @@ def hand_in(course):
 def no_jail_is_kept():
     yield
     preprocessors.stop()
-
-
-def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def marks(course, student):
@@ -76,7 +70,11 @@ def test_its_command_grades_in_the_jail(course, hand_in):
     nbformat.write(notebook, path)
     program = Path(sys.executable).with_name("nbgrader")
     done = subprocess.run(
-        [program, "autograde", NAME], cwd=course.root, env=environment(), capture_output=True, text=True
+        [program, "autograde", NAME],
+        cwd=course.root,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert marks(course, "ada") == marks(course, "deleted") == FULL
@@ -90,6 +88,29 @@ def test_its_command_grades_in_the_jail(course, hand_in):
     assert "have been put back" in noted
     # Our command sees that there is nothing left to do.
     assert not [each for each in course.submissions(NAME, ["ada", "spy", "deleted"]) if each.due]
+
+
+def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
+    """The plugin of nbgrader that takes everything, through both commands."""
+    path, _ = hand_in("late")
+    (path.parent / "timestamp.txt").write_text("2026-03-02 10:00:00 UTC", encoding="utf-8")
+    with course.gradebook() as gradebook:
+        gradebook.update_or_create_assignment(NAME, duedate="2026-03-01 10:00:00 UTC")
+    strict = Course(course.root)
+    strict.config.LateSubmissionPlugin.penalty_method = "zero"
+    (due,) = strict.submissions(NAME, ["late"])
+
+    def penalty():
+        with strict.gradebook() as gradebook:
+            return gradebook.find_submission_notebook(NAME, NAME, "late").late_submission_penalty
+
+    (outcome,) = strict.grade([due], strict.order(seed=5), jobs=1)
+    assert not outcome.problem
+    ours = penalty()
+    strict.autograde_plainly(due, seed=5)
+    assert ours == penalty() == sum(FULL.values())
+    with course.gradebook() as gradebook:
+        gradebook.update_or_create_assignment(NAME, duedate=None)
 
 
 def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
@@ -126,54 +147,24 @@ def test_a_new_release_is_graded_with_the_new_release(course, hand_in):
 @pytest.fixture
 def server(course, tmp_path):
     """The Jupyter server of `make instructor`, on the course."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": course.root.parent,
-        "ServerApp.open_browser": False,
-        "IdentityProvider.token": TOKEN,
-    }
-    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
-    own |= {"JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "lab" / "instructor")}
-    log = tmp_path / "lab.log"
-    with log.open("w") as writing:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--allow-root", *(f"--{k}={v}" for k, v in settings.items())],
-            cwd=course.root,
-            env=environment() | own,
-            stdout=writing,
-            stderr=writing,
-        )
-        try:
-            yield lambda path, method="GET": _ask(f"http://127.0.0.1:{port}{path}", method, process, log)
-        finally:
-            process.terminate()
-            process.wait(30)
+    settings = ROOT / "tools" / "lab" / "instructor"
+    with jupyterlab(course.root.parent, course.root, settings, tmp_path, PYTHONPATH=str(ROOT)) as address:
+        yield address
 
 
-def _ask(url, method, process, log):
-    """The answer of the server, which may still have to start."""
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"token {TOKEN}"})
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{error}: {error.read()[:500]}\n{log.read_text()[-2000:]}") from error
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"no answer\n{log.read_text()}")
+def press(server, assignment, student):
+    """What the button *Autograde* of the formgrader sends, and what comes back."""
+    url = f"{server}/formgrader/api/submission/{assignment}/{student}/autograde"
+    request = urllib.request.Request(url, method="POST", headers={"Authorization": f"token {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.load(answer)
 
 
 def test_the_button_of_the_formgrader_grades_in_the_jail(course, hand_in, server):
     hand_in("emmy")
     hand_in("spy-too", my_linear=SPY)
     for student in ("emmy", "spy-too"):
-        answer = server(f"/formgrader/api/submission/{NAME}/{student}/autograde", "POST")
+        answer = press(server, NAME, student)
         assert answer["success"], answer
     assert marks(course, "emmy") == FULL
     assert marks(course, "spy-too") == FULL | {"my_linear": 0}

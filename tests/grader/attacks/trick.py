@@ -78,12 +78,14 @@ TRICK = (
         "hands in a `timestamp.txt` that is no date",
         folder=beside(timestamp__txt="99999999999999999999-13-45 \x00"),
         most=8,
+        says="timestamp.txt does not say when it was handed in",
     ),
     Attack(
         "linked_timestamp",
         "hands in a `timestamp.txt` that never ends",
         folder=lambda folder: (folder / "timestamp.txt").symlink_to("/dev/zero"),
         most=8,
+        says="timestamp.txt does not say when it was handed in",
     ),
     Attack(
         "many_objects",
