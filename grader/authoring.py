@@ -89,11 +89,14 @@ class Task:
 
     def without_known(self, seed: int | None = None) -> Exercise:
         """`exercise`, where what known mistakes give is not asked for."""
-        secret = self.secret(Random(seed)) if seed is not None else ()
-        return self._bare((*self.public, *secret))
+        if seed is None:
+            return self._bare(self.public)
+        draw = Random(seed)
+        return self._bare(self.public, tuple(self.secret(draw)), draw)
 
-    def _bare(self, cases: tuple[Case, ...]) -> Exercise:
-        checks = tuple(check.tried_on(cases) for check in self.checks)
+    def _bare(self, public: tuple[Case, ...], secret: tuple[Case, ...] = (), draw: Random | None = None) -> Exercise:
+        cases = (*public, *secret)
+        checks = tuple(check.tried_on((*public, *_some(check, secret, draw))) for check in self.checks)
         expected = {check.id: tuple(self._expected(check, case) for case in check.cases) for check in checks}
         return Exercise(self.name, self.defines, cases, checks, expected, imports=self.imports)
 
@@ -116,6 +119,22 @@ class Task:
             seen = {check: tuple(observed[check]) for check in sorted(mistake.fails)}
             known.append(Known(mistake.id, mistake.title, mistake.message, mistake.see, seen))
         return tuple(known)
+
+
+# Probes that say what an answer computes. The others say how it is made, which one case shows as well as ten.
+_OF_NUMBERS = ("values", "gradients", "modes", "growth", "graphs", "initial_values")
+SECRET_CASES_OF_STRUCTURE = 2  # of each group
+
+
+def _some(check: Check, secret: Sequence[Case], draw: Random | None) -> Iterator[Case]:
+    """The secret cases on which a check is tried: all of them, or a few of each group, drawn anew for each seed."""
+    if check.probe in _OF_NUMBERS or draw is None:
+        yield from secret
+        return
+    for group in check.on:
+        of_group = [case for case in secret if case.group == group]
+        chosen = draw.sample(range(len(of_group)), min(SECRET_CASES_OF_STRUCTURE, len(of_group)))
+        yield from (of_group[k] for k in sorted(chosen))
 
 
 def define(source: str, name: str) -> Any:

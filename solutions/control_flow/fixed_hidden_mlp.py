@@ -97,7 +97,7 @@ def not_finite(label: str, features: int, entry: float, others: float, seed: int
 
 
 def fresh(features: int, seed: int) -> Case:
-    """A model as it was made; large enough that the mean square of its numbers is certain to 0.2 %."""
+    """A model as it was made; large enough that the mean square of its numbers is certain to 0.25 %."""
     return Case("a fresh model", f"answer({features})", seed=seed, group="fresh")
 
 
@@ -113,7 +113,7 @@ def secret(draw: Random) -> list[Case]:
         model("large numbers", extra + 1, (batch,), seed + 30, scale=1e6),
         constant("a norm that is a power of two", [power / 2, -power / 4, power / 4], 1),
         constant("a norm below 1", [draw.uniform(-0.1, 0.1) for _ in range(features)], 1),
-        fresh(draw.randint(550, 650), seed + 40),
+        fresh(draw.randint(380, 420), seed + 40),
         not_finite("an inf beside a -inf", features, -math.inf, math.inf, seed + 50),
         not_finite("large numbers that overflow", features, 3e38, 3e38, seed + 60),
         not_finite("a nan beside an inf", features, math.nan, math.inf, seed + 70),
@@ -505,7 +505,7 @@ TASK = Task(
         model("two leading dimensions, the default size", 20, (2, 3), 33),
         constant("a norm of exactly 1", [0.5, -0.25, 0.25], 1),
         constant("a norm of exactly 4", [1.0, -0.5, 0.5], 2),
-        fresh(600, 44),
+        fresh(400, 44),
         not_finite("a nan", 3, math.nan, 1, 55),
         not_finite("an inf", 3, math.inf, 1, 66),
         not_finite("finite numbers that overflow inside", 3, 3e38, 1, 77),

@@ -38,16 +38,16 @@ class StochasticDepth(nn.Module):
 LINEAR = "answer(block := nn.Linear({0}, {0}), {1})"
 MLP = "answer(block := nn.Sequential(nn.Linear({0}, 5), nn.Tanh(), nn.Linear(5, {0})), {1})"
 
-# What a thousand calls in training give, told coarsely: 0.1 is seven standard deviations of the share.
+# What 500 calls in training give, told coarsely: 0.14 is seven standard deviations of the share.
 OUTCOMES = """(lambda net: lambda X: (
-    calls := [net(X.clone()) for _ in range(1000)],
-    full := X + block(X),
-    same := sum(torch.equal(Y, X) for Y in calls) / 1000,
+    calls := torch.stack([net(X.clone()) for _ in range(500)]),
+    skipped := (calls == X).flatten(1).all(1),
+    added := torch.isclose(calls, X + block(X)).flatten(1).all(1),
+    same := skipped.double().mean().item(),
     {{
-        "answer to whether each call gave `X` or `X + block(X)`":
-            all(torch.equal(Y, X) or torch.equal(Y, full) or torch.allclose(Y, full) for Y in calls),
+        "answer to whether each call gave `X` or `X + block(X)`": bool((skipped | added).all()),
         "share of the calls that gave `X`":
-            "about {1:.0%}" if abs(same - {1}) < 0.1
+            "about {1:.0%}" if abs(same - {1}) < 0.14
             else "too small" if 0 < same < {1} else "too large" if {1} < same < 1 else f"{{same:.0%}}",
     }},
 )[-1])(answer(block := nn.Linear({0}, {0}), {1}))"""
@@ -454,7 +454,7 @@ TASK = Task(
         block("evaluation, two leading dimensions, float64", 0.625, (2, 3, 4), 30, "evaluation", MLP, "float64"),
         block("training, drop_prob=0", 0.0, (4, 3), 50, "active"),
         block("training, drop_prob=1", 1.0, (5, 2), 70, "training"),
-        block("training, a thousand calls with drop_prob=0.25", 0.25, (5, 3), 90, "draw", OUTCOMES),
+        block("training, 500 calls with drop_prob=0.25", 0.25, (5, 3), 90, "draw", OUTCOMES),
         block("drop_prob=-0.5", -0.5, (4, 3), 110, "outside"),
         block("drop_prob=1.5", 1.5, (4, 3), 130, "outside"),
     ),
