@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -40,12 +41,13 @@ MOST_BYTES = 2**16  # of a message from the grader
 SECONDS_BETWEEN_LOOKS = 0.1
 
 _MEMORY = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+)", re.MULTILINE)
+_PARENT = re.compile(r"^PPid:\s+(\d+)", re.MULTILINE)
 
 
 def _begin(
     control: socket.socket, channel: socket.socket, shell: Shell, seed: int, files: dict[str, bytes] | None
 ) -> int:
-    """Fork a submission; returns a process whose end is the end of all that belongs to it.
+    """Fork a submission; returns its first process, with whose end all that belongs to it ends.
 
     Args:
         control: what only the zygote may hold.
@@ -53,20 +55,19 @@ def _begin(
         shell: in which its notebook will live.
         seed: of its random numbers.
         files: to be found in its scratch folder; None if it gets no walls.
+
+    Raises:
+        OSError: it cannot have namespaces of its own.
     """
-    pid = os.fork()
+    owner = confine.owner()
+    pid = os.fork() if files is None else confine.fork_into_namespaces(owner)
     if pid:
         return pid
     begun = False
     try:
         control.close()
         if files is not None:
-            confine.enter_namespaces()
-            first = os.fork()
-            if first:
-                channel.close()
-                os._exit(_fate_of(first))
-            confine.close_walls()
+            confine.close_walls(owner)
             for name, content in files.items():
                 (confine.SCRATCH / name).write_bytes(content)
         begun = True
@@ -75,25 +76,13 @@ def _begin(
         serve(channel, shell, seed)
     except BaseException as error:
         if not begun:  # no student's code has been run yet
-            send(channel, {"failed": f"{type(error).__name__}: {error}"})
+            _fail(channel, error)
     finally:
         os._exit(0)
 
 
-# How the process that waits for a submission's first one says what became of that. Only signals from outside of its
-# namespaces, or the kernel's, can kill it.
-_FATES = {9: "killed", 10: "time", 11: "memory"}
-_MUCH_MEMORY = confine.MOST_MEMORY // 3
-
-
-def _fate_of(pid: int) -> int:
-    """Wait for a submission's first process; returns a key of `_FATES`, or 0."""
-    _, status, used = os.wait4(pid, 0)
-    if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-        return 0
-    if used.ru_utime + used.ru_stime >= confine.MOST_CPU_SECONDS - 1:
-        return 10
-    return 11 if used.ru_maxrss * 1024 > _MUCH_MEMORY else 9  # the kernel ends who uses most when there is no more
+def _fail(channel: socket.socket, error: BaseException) -> None:
+    send(channel, {"failed": f"{type(error).__name__}: {error}"})
 
 
 def _watch(control: socket.socket, pid: int, walls: bool) -> str:
@@ -110,42 +99,48 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
                     os.kill(pid, signal.SIGKILL)
                     sys.exit(0)
                 why = why or "told to"
-            elif walls and not why:  # without, all the processes of the machine would be counted
+            elif walls and not why:  # without, nothing is counted
                 why = _too_much(pid)
             if why:
                 os.kill(pid, signal.SIGKILL)
     finally:
         os.close(ended)
-        _, status = os.waitpid(pid, 0)
-        if walls:
-            # The first process of its namespaces is ours now. It was to end with its parent, but may have taken that
-            # back. Nobody else is here but the jail's own first process, which this does not reach.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    os.wait()
-    if why or not walls:
-        return why
-    return "killed" if os.WIFSIGNALED(status) else _FATES.get(os.waitstatus_to_exitcode(status), "")
+        _, status, used = os.wait4(pid, 0)
+    return why or _fate(status, used)
+
+
+_MUCH_MEMORY = confine.MOST_MEMORY // 3
+
+
+def _fate(status: int, used: resource.struct_rusage) -> str:
+    """Who ended a submission's first process; empty if it was itself. From inside, none can kill it."""
+    if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+        return ""
+    if used.ru_utime + used.ru_stime >= confine.MOST_CPU_SECONDS - 1:
+        return "time"
+    # The kernel ends who uses most when there is no more.
+    return "memory" if used.ru_maxrss * 1024 > _MUCH_MEMORY else "killed"
 
 
 def _too_much(pid: int) -> str:
     """Whether the processes of a submission together use more than they may."""
-    memory = processes = 0
-    own = (1, os.getpid(), pid)
+    memory: dict[int, int] = {}
+    parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in own:
+        if name.isdigit():
             try:
                 status = Path(f"/proc/{name}/status").read_text("utf-8", "replace")
             except OSError:
                 continue  # it has just ended
-            processes += 1
             # Its own and what it shares with others of the submission; not the files that everybody has mapped.
-            memory += sum(int(kilobytes) for kilobytes in _MEMORY.findall(status)) * 1024
-    if processes > MOST_PROCESSES_IN_ALL:
+            memory[int(name)] = sum(int(kilobytes) for kilobytes in _MEMORY.findall(status)) * 1024
+            parents[int(name)] = int(_PARENT.findall(status)[0])
+    own = {pid}
+    while more := {child for child, parent in parents.items() if parent in own} - own:
+        own |= more
+    if len(own) > MOST_PROCESSES_IN_ALL:
         return "processes"
-    return "memory" if memory > MOST_MEMORY_IN_ALL else ""
+    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL else ""
 
 
 @functools.cache
@@ -178,7 +173,6 @@ def main() -> None:
     control = socket.socket(fileno=int(descriptor))
     if walls:
         confine.hide_memory()
-        confine.adopt_orphans()
     torch.set_num_threads(1)
     shell = Shell()
     _prepare(())
@@ -198,9 +192,14 @@ def main() -> None:
         _prepare(tuple(begin["imports"]))
         channel = socket.socket(fileno=descriptors[0])
         own = files.get(begin["assignment"], {}) if walls else None
-        pid = _begin(control, channel, shell, begin["seed"], own)
+        pid = 0
+        try:
+            pid = _begin(control, channel, shell, begin["seed"], own)
+        except OSError as error:
+            _fail(channel, error)
         channel.close()
-        control.send(json.dumps({"ended": _watch(control, pid, walls)}).encode())
+        ended = _watch(control, pid, walls) if pid else ""
+        control.send(json.dumps({"ended": ended}).encode())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -25,12 +26,14 @@ MOST_SHARED = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
 _NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 4, 38, 24
-_PR_SET_CHILD_SUBREAPER = 36
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
 
+_CLONE3 = 435  # the same on all machines
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_python = ctypes.PyDLL(None, use_errno=True)  # for calls between which Python must not switch threads
 
 
 def _checked(result: int, what: str) -> None:
@@ -48,26 +51,58 @@ def hide_memory() -> None:
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(dumpable)")
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what this process's children leave behind."""
-    _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(child_subreaper)")
+def owner() -> tuple[int, int]:
+    """The user and the group that submissions belong to: this process's, but nobody if that is root."""
+    user, group = os.geteuid(), os.getegid()
+    return (_NOBODY, _NOBODY) if user == 0 else (user, group)
 
 
-def enter_namespaces() -> None:
-    """Leave the shared namespaces; the next child is the first process of new ones, and all die with it.
+def fork_into_namespaces(owner: tuple[int, int]) -> int:
+    """Fork; the child is the first process of namespaces of its own, and whatever it starts dies with it.
 
-    Root becomes nobody first: the kernel holds root, under whatever name, to no limit on the number of processes.
+    As `os.fork`, it returns 0 in the child, else the child's number. The child calls `close_walls` next.
+
+    Not `unshare` between two forks, because a fork takes as long as this process has memory. Root does it as
+    somebody else: the kernel holds root, under whatever name, to no limit on the number of processes.
+
+    Args:
+        owner: of the namespaces: user and group.
+
+    Raises:
+        OSError: the kernel does not allow it.
     """
-    if os.geteuid() == 0:
+    groups = os.getgroups()
+    as_root = os.geteuid() == 0
+    if as_root:
         os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        os.setegid(owner[1])
+        os.seteuid(owner[0])
+    _python.PyOS_BeforeFork()
+    # `struct clone_args` of <linux/sched.h>: flags, pidfd, child_tid, parent_tid, exit_signal, and what threads need
+    arguments = (ctypes.c_uint64 * 8)(_NAMESPACES, 0, 0, 0, signal.SIGCHLD)
+    pid: int = _python.syscall(_CLONE3, arguments, ctypes.sizeof(arguments))
+    error = ctypes.get_errno()
+    if pid == 0:
+        _python.PyOS_AfterFork_Child()
+        return 0
+    _python.PyOS_AfterFork_Parent()
+    if as_root:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    if pid < 0:
+        raise OSError(error, f"clone3: {os.strerror(error)}")
+    return pid
+
+
+def _become_nobody(owner: tuple[int, int]) -> None:
+    """In the first process of new namespaces: be the one user that there is."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(dumpable)")  # else its own maps are not its to write
-    user, group = os.getuid(), os.getgid()
-    _checked(_libc.unshare(_NAMESPACES), "unshare")
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {user} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {group} 1", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {owner[0]} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {owner[1]} 1", encoding="ascii")
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
 def _mount(kind: str, where: str, options: str) -> None:
@@ -75,8 +110,13 @@ def _mount(kind: str, where: str, options: str) -> None:
     _checked(_libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()), f"mount {where}")
 
 
-def close_walls() -> None:
-    """In the first process of the new namespaces: scratch of its own, empty `/proc`, limits, no capabilities."""
+def close_walls(owner: tuple[int, int]) -> None:
+    """In the first process of new namespaces: scratch of its own, empty `/proc`, limits, no capabilities.
+
+    Args:
+        owner: of the namespaces.
+    """
+    _become_nobody(owner)
     die_with_parent()
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")

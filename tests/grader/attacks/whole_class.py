@@ -129,7 +129,8 @@ def _outside(course: Course) -> set[str]:
 
 def _fingerprint(path: Path) -> str:
     size = path.stat().st_size
-    return f"{path} {hashlib.sha256(path.read_bytes()).hexdigest() if size < 2**24 else size}"
+    readable = os.access(path, os.R_OK) and size < 2**24
+    return f"{path} {hashlib.sha256(path.read_bytes()).hexdigest() if readable else size}"
 
 
 def _descendants() -> set[int]:
