@@ -1,4 +1,8 @@
-"""Grade many submissions: one judge and one jail for each core, one writer for the gradebook."""
+"""Grade many submissions: one judge and one zygote for each core, one writer for the gradebook.
+
+What all of them need is made once: the reference's observations, before the judges are forked from this process, and
+the jail, whose zygote is forked too.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,7 +27,7 @@ from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.exercises import Exercise, read_public
 from grader import engine, jail, repair
-from grader.authoring import load
+from grader.authoring import Task, load
 from grader.jailed import confine
 from grader.record import Entry, entry_of
 
@@ -93,7 +97,6 @@ class _Exam:
 
     exercises: dict[str, Exercise]
     release: NotebookNode
-    imports: tuple[str, ...]
 
 
 class Judge:
@@ -107,18 +110,28 @@ class Judge:
     def __init__(self, order: Order, zygote: jail.Zygote | None = None) -> None:
         self.order = order
         self.zygote = zygote or jail.Zygote(order.releases, order.isolated)
+        self._tasks: dict[str, dict[str, Task]] = {}
         self._exams: dict[str, _Exam] = {}
+
+    def tasks(self, assignment: str) -> dict[str, Task]:
+        """The exercises of an assignment, as their author wrote them."""
+        if assignment not in self._tasks:
+            self._tasks[assignment] = load(self.order.solutions / assignment).tasks
+        return self._tasks[assignment]
+
+    def imports(self, assignments: Iterable[str]) -> set[str]:
+        """What their answers may need that is slow to import."""
+        return {name for each in assignments for task in self.tasks(each).values() for name in task.imports}
 
     def prepare(self, assignment: str) -> _Exam:
         """Read an assignment, and find out what its reference gives, unless that was done before."""
         if assignment not in self._exams:
             release = self.order.releases / assignment
             public = read_public(release / "public.json").exercises
-            tasks = load(self.order.solutions / assignment).tasks
+            tasks = self.tasks(assignment)
             self._exams[assignment] = _Exam(
                 {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()},
                 nbformat.read(release / f"{assignment}.ipynb", as_version=4),
-                tuple(sorted({name for task in tasks.values() for name in task.imports})),
             )
         return self._exams[assignment]
 
@@ -140,7 +153,8 @@ class Judge:
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
-                begin = jail.Begin(_seed_of(submission.student), submission.assignment, exam.imports)
+                self.zygote.import_(self.imports([submission.assignment]))
+                begin = jail.Begin(_seed_of(submission.student), submission.assignment)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
             except (jail.JailError, OSError) as error:
@@ -163,15 +177,20 @@ class _Post:
     is the end of the judge.
 
     Args:
-        order: what to grade.
+        judge: ready for all assignments; its zygote is left to others.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, judge: Judge) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(order, theirs, os.getpid()), daemon=True)
+        try:
+            zygote = judge.zygote.twin()
+        except jail.JailError:  # it will have one of its own
+            zygote = jail.Zygote(judge.order.releases, judge.order.isolated)
+        self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()  # so that the judge has the only one, and with the judge it is closed
+        zygote.let_go()
         self.given: deque[Submission] = deque()
 
     def give(self, submission: Submission) -> None:
@@ -196,22 +215,18 @@ class _Post:
         self.process.join()
 
 
-def _serve(order: Order, pipe: Connection, parent: int) -> None:
+def _serve(judge: Judge, zygote: jail.Zygote, pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the grader, which then ends this
     if sys.platform == "linux":  # elsewhere a grader that is killed leaves its judges waiting
         confine.die_with_parent()
+        confine.be_called("judge")
     if os.getppid() != parent:  # it was killed before it could be said that this dies with it
         return
-    judge = Judge(order)
-    judge.zygote.start()
+    judge.zygote.let_go()
+    judge.zygote = zygote
     with contextlib.suppress(EOFError):
         while True:
             submission = pipe.recv()
-            try:
-                judge.prepare(submission.assignment)
-            except Exception as error:
-                pipe.send(GraderError(f"{submission.assignment} cannot be graded: {_where(error)}"))
-                return
             try:
                 outcome: Outcome | GraderError = judge.grade(submission)
             except jail.NoWalls as error:
@@ -222,6 +237,43 @@ def _serve(order: Order, pipe: Connection, parent: int) -> None:
             except Exception as error:  # a mistake of ours must not cost the others their grading
                 outcome = Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
             pipe.send(outcome)
+
+
+def _made_ready(order: Order, assignments: Sequence[str]) -> Judge:
+    """A judge that knows all the assignments, and its zygote.
+
+    Raises:
+        GraderError: an assignment cannot be graded, or there is no jail.
+    """
+    judge = Judge(order)
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                judge.zygote.start()
+                for assignment in assignments:
+                    with _said_of(assignment):
+                        judge.tasks(assignment)
+                judge.zygote.import_(judge.imports(assignments))
+                for assignment in assignments:  # while it imports
+                    with _said_of(assignment):
+                        judge.prepare(assignment)
+                judge.zygote.wait_until_ready()
+                break
+            except jail.JailError as error:
+                if attempt == ATTEMPTS:
+                    raise GraderError(f"there is no jail: {error}") from error
+    except BaseException:
+        judge.zygote.stop()
+        raise
+    return judge
+
+
+@contextlib.contextmanager
+def _said_of(assignment: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
 
 
 def _where(error: Exception) -> str:
@@ -247,7 +299,8 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
     left = deque(submissions)
     lost: Counter[Submission] = Counter()
     lost_in_a_row = 0
-    posts = [_Post(order) for _ in range(min(jobs, len(left)))]
+    judge = _made_ready(order, list(dict.fromkeys(submission.assignment for submission in submissions)))
+    posts = [_Post(judge) for _ in range(min(jobs, len(left)))]
     try:
         while True:
             # One ahead, so that no judge waits for the gradebook; not more, so that results do not pile up here.
@@ -269,7 +322,7 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
                     continue
                 submission, *untouched = post.given
                 post.end()
-                posts[posts.index(post)] = _Post(order)
+                posts[posts.index(post)] = _Post(judge)
                 left.extendleft(reversed(untouched))
                 lost[submission] += 1
                 lost_in_a_row += 1
@@ -286,6 +339,7 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
     finally:
         for post in posts:
             post.end()
+        judge.zygote.stop()
 
 
 def fingerprint(order: Order, submission: Submission) -> str:

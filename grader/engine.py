@@ -7,7 +7,6 @@ one runs the cells again, without the one that was fatal, and goes on behind it.
 
 from __future__ import annotations
 
-import copy
 import html
 import json
 import socket
@@ -169,7 +168,8 @@ def grade(
         JailError: the jail was lost; nothing is known about the submission then.
     """
     worker = Worker(zygote, begin)
-    notebook = copy.deepcopy(repaired.notebook)
+    notebook = NotebookNode(repaired.notebook)
+    notebook.cells = [NotebookNode(cell) for cell in notebook.cells]
     reports: dict[str, Report] = {}
     count = shown = 0
     try:
@@ -236,7 +236,7 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
                 "name": exercise.defines,
                 "probe": probe,
                 "options": dict(options),
-                "case": case.form,
+                "case": case.text,
                 "seconds": seconds,
             },
             PATIENCE * seconds,  # inside, what counts is the time of the processor

@@ -17,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from grader import syscalls
 from grader.jailed.wire import WireError, receive
@@ -175,6 +176,17 @@ def _environment() -> dict[str, str]:
     }
 
 
+def _control_sockets() -> tuple[socket.socket, socket.socket]:
+    """Ours and a zygote's; messages keep their boundaries."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(SECONDS_TO_START)
+    return ours, theirs
+
+
+def _lost(error: Exception) -> JailError:
+    return JailError(f"the jail was lost: {error}")
+
+
 @dataclass(frozen=True)
 class Begin:
     """What a zygote must know to begin a submission.
@@ -182,12 +194,10 @@ class Begin:
     Attributes:
         seed: of the submission's random numbers.
         assignment: of which it is; its code finds the files of the release in its scratch folder.
-        imports: modules that the zygote imports before it forks, if it has not yet.
     """
 
     seed: int = 0
     assignment: str = ""
-    imports: tuple[str, ...] = ()
 
 
 @dataclass
@@ -203,6 +213,8 @@ class Zygote:
     isolated: bool = True
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control: socket.socket | None = field(default=None, init=False)
+    _ready: bool = field(default=False, init=False)
+    _imported: set[str] = field(default_factory=set, init=False)
 
     def start(self) -> None:
         """Start it without waiting until it is ready.
@@ -211,8 +223,7 @@ class Zygote:
             JailError: it cannot be started.
         """
         self.stop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # messages keep their boundaries
-        ours.settimeout(SECONDS_TO_START)
+        ours, theirs = _control_sockets()
         arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno())]
         filtered = _readable(syscalls.program())
         if self.isolated:
@@ -240,6 +251,37 @@ class Zygote:
             os.close(filtered)
         self._control = ours
         self._ready = False
+        self._imported = set()
+
+    def twin(self) -> Zygote:
+        """Another zygote, forked from this one and in the same jail; it ends with this one.
+
+        Raises:
+            JailError: this zygote is gone.
+        """
+        twin = Zygote(self.releases, self.isolated)
+        twin._control, theirs = _control_sockets()
+        twin._imported = set(self._imported)
+        with theirs:
+            self._tell({"twin": True}, theirs)
+        return twin
+
+    def let_go(self) -> None:
+        """Leave it to another process, which has forked from this one with it."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    def import_(self, names: Iterable[str]) -> None:
+        """Have modules imported that are needed and slow to import; returns at once.
+
+        Raises:
+            JailError: the zygote is gone.
+        """
+        new = sorted(set(names) - self._imported)
+        if new:
+            self._tell({"import": new})
+            self._imported.update(new)
 
     def begin(self, begin: Begin) -> socket.socket:
         """Begin a submission in a worker of its own.
@@ -251,22 +293,25 @@ class Zygote:
             NoWalls: it could not be walled in.
             JailError: the zygote is gone, or the worker before it began.
         """
+        self.wait_until_ready()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._tell({"begin": asdict(begin)}, theirs)
+        except JailError:
+            ours.close()
+            raise
+        self._wait_for_walls(ours)
+        return ours
+
+    def _tell(self, what: dict[str, Any], *sockets: socket.socket) -> None:
         if self._control is None:
             self.start()
         assert self._control is not None
-        ours, theirs = socket.socketpair()
         try:
-            if not self._ready:
-                self._wait_until_ready()
-                self._ready = True
-            socket.send_fds(self._control, [json.dumps(asdict(begin)).encode()], [theirs.fileno()])
+            socket.send_fds(self._control, [json.dumps(what).encode()], [each.fileno() for each in sockets])
         except OSError as error:
-            ours.close()
-            raise JailError(f"the jail was lost: {error}") from error
-        finally:
-            theirs.close()
-        self._wait_for_walls(ours)
-        return ours
+            raise _lost(error) from error
 
     def _wait_for_walls(self, channel: socket.socket) -> None:
         """What a worker says before any student's code is run can be believed."""
@@ -293,25 +338,36 @@ class Zygote:
         """
         assert self._control is not None
         channel.close()
+        self._tell({"end": True})
         try:
-            self._control.send(b"end")
             return str(self._hear().get("ended"))
         except OSError as error:
-            raise JailError(f"the jail was lost: {error}") from error
+            raise _lost(error) from error
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until it can begin a submission; it is started if it has not been.
+
+        Raises:
+            JailError: it is gone.
+        """
+        if self._control is None:
+            self.start()
         assert self._control is not None
-        assert self._process is not None
+        if self._ready:
+            return
         deadline = time.monotonic() + SECONDS_TO_START
         self._control.settimeout(SECONDS_BETWEEN_LOOKS)
-        while True:
+        while not self._ready:
             try:
                 self._hear()
-                break
-            except TimeoutError:
+                self._ready = True
+            except TimeoutError as error:
                 # What bubblewrap leaves behind when it is killed early holds the socket open.
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise
+                ended = self._process is not None and self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    raise _lost(error) from error
+            except OSError as error:
+                raise _lost(error) from error
         self._control.settimeout(SECONDS_TO_START)
 
     def _hear(self) -> dict[str, str]:

@@ -100,7 +100,7 @@ def repair(release: NotebookNode, submission: NotebookNode, kept: tuple[str, ...
     """
     notes = list(kept)
     ours = {_id(cell): cell for cell in release.cells if _id(cell)}
-    result = copy.deepcopy(release)
+    result = copy.deepcopy(NotebookNode({name: value for name, value in release.items() if name != "cells"}))
     answers: dict[str, NotebookNode] = {}
     added: dict[str, list[NotebookNode]] = {"": []}
     order: list[str] = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import functools
 import os
 import random
@@ -33,7 +34,6 @@ import psutil
 from grader import jail, sample
 from grader.authoring import load
 from grader.course import Course
-from grader.jailed import confine
 from grader.record import FINGERPRINT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,8 @@ ASSIGNMENT = "layers_and_blocks"
 STUDENTS = 8
 SEED = 5  # of the secret cases: with the same ones everything must come out the same
 VICTIMS = ("grader", "judge", "bubblewrap", "zygote", "worker")
+_PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
+_CALLED = {"bwrap": "bubblewrap", "judge": "judge", "zygote": "zygote", "submission": "worker"}
 SECONDS_FOR_A_RUN = 120
 SECONDS_TO_VANISH = 5
 
@@ -196,16 +198,7 @@ def isolated() -> bool:
 def _kind(process: psutil.Process, grader: int) -> str:
     """Which of `VICTIMS` a process below the grader is; empty if it is none."""
     with contextlib.suppress(psutil.Error):
-        if process.pid == grader:
-            return "grader"
-        if process.name() == "bwrap":
-            return "bubblewrap"
-        words, parent = process.cmdline(), process.parent()
-        if "autograde" in words:
-            return "judge"
-        if "grader.jailed" in words and parent is not None:
-            above = _kind(parent, grader)
-            return "worker" if above in ("zygote", "worker") else "zygote"
+        return "grader" if process.pid == grader else _CALLED.get(process.name(), "")
     return ""
 
 
@@ -247,12 +240,18 @@ def _left_running() -> list[str]:
         time.sleep(0.05)
 
 
+def _adopt_orphans() -> None:
+    """Become the parent of what this process's children leave behind."""
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError("prctl(child_subreaper) failed")
+
+
 def kill(times: int, within: float, seed: int, say: Callable[[str], None]) -> list[Kill]:
     """Kill so many times, or as often as fits into some seconds; a line is said about each.
 
     The kinds of victims take turns, and so do the parts of a run; when exactly is drawn.
     """
-    confine.adopt_orphans()
+    _adopt_orphans()
     victims = VICTIMS if isolated() else ("grader", "judge", "zygote")
     kills: list[Kill] = []
     with tempfile.TemporaryDirectory() as base:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
+from types import CodeType
 from typing import Any
 
 import torch
@@ -60,6 +62,16 @@ class Case:
             "group": self.group,
             "raises": self.raises,
         }
+
+    @cached_property
+    def text(self) -> str:
+        """`form`, as text."""
+        return json.dumps(self.form)
+
+    @cached_property
+    def code(self) -> CodeType:
+        """`build`, compiled."""
+        return compile(self.build, "<string>", "eval")
 
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> Case:
@@ -198,7 +210,7 @@ def build(answer: Any, case: Case, *, all_of_state: bool = True) -> Built:
     seed_everything(case.seed)
     names = {"answer": answer, "nn": nn, "torch": torch, "F": F, "math": math}
     scope: dict[str, Any] = dict(names)
-    module = eval(case.build, scope)
+    module = eval(case.code, scope)
     parts = {n: m for n, m in scope.items() if n not in names and isinstance(m, nn.Module)}
     built = Built(module, parts)
     if case.dtype != "float32":  # not cast where a right answer needs no cast

@@ -3,8 +3,14 @@
     python -m grader.jailed DESCRIPTOR [--walls]
 
 `DESCRIPTOR` is a socket to the grader that keeps the boundaries of messages. The zygote never runs a student's code.
-The grader sends what `grader.jail.Begin` has, as JSON, and with it the end of a channel: a submission begins. ``end``
-ends it. When it has ended, by itself or not, the zygote says how in one message, and is ready for the next.
+It is told, in JSON:
+
+    {"import": ["torch._dynamo"]}                            it does, and says nothing
+    {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
+    {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
+    {"end": true}                                            that submission ends
+
+When a submission has ended, by itself or not, the zygote says how, and is ready for the next.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -70,6 +77,7 @@ def _begin(
             confine.close_walls(owner)
             for name, content in files.items():
                 (confine.SCRATCH / name).write_bytes(content)
+            confine.be_called("submission")
         begun = True
         send(channel, {"ready": os.getpid()})
         os.dup2(1, 2)  # standard output is /dev/null; the other is the instructor's terminal
@@ -143,8 +151,7 @@ def _too_much(pid: int) -> str:
     return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL else ""
 
 
-@functools.cache
-def _prepare(imports: tuple[str, ...]) -> None:
+def _prepare(imports: Sequence[str]) -> None:
     """Import, and do once what is slow the first time, so that it is not the first time in each submission.
 
     PyTorch asks the processor what it can do, through /proc, which submissions have not; it makes its autograd
@@ -166,6 +173,15 @@ class _Layer(nn.Linear):
         return functools.reduce(torch.add, (super(_Layer, self).forward(each) for each in inputs)).relu()
 
 
+def _read_releases() -> dict[str, dict[str, bytes]]:
+    """By assignment and name, the files that a submission finds beside its notebook."""
+    files: dict[str, dict[str, bytes]] = {}
+    for path in RELEASES.glob("*/*"):
+        if path.is_file() and path.suffix != ".ipynb":
+            files.setdefault(path.parent.name, {})[path.name] = path.read_bytes()
+    return files
+
+
 def main() -> None:
     """Serve submissions until the grader closes the connection."""
     descriptor, *flags = sys.argv[1:]
@@ -173,33 +189,44 @@ def main() -> None:
     control = socket.socket(fileno=int(descriptor))
     if walls:
         confine.hide_memory()
+    if sys.platform == "linux":
+        confine.be_called("zygote")
     torch.set_num_threads(1)
     shell = Shell()
     _prepare(())
-    # Read here: a worker may not be allowed to.
-    files: dict[str, dict[str, bytes]] = {}
-    for path in RELEASES.glob("*/*") if walls else ():
-        if path.is_file() and path.suffix != ".ipynb":
-            files.setdefault(path.parent.name, {})[path.name] = path.read_bytes()
-    control.send(json.dumps({"ready": torch.__version__}).encode())
+    files = _read_releases() if walls else {}  # a worker may not be allowed to
+    _say(control, "ready", torch.__version__)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
         if not message:
             return
-        if message == b"end":
-            continue  # for a submission that has ended in the meantime
-        begin = json.loads(message)
-        _prepare(tuple(begin["imports"]))
-        channel = socket.socket(fileno=descriptors[0])
-        own = files.get(begin["assignment"], {}) if walls else None
-        pid = 0
-        try:
-            pid = _begin(control, channel, shell, begin["seed"], own)
-        except OSError as error:
-            _fail(channel, error)
-        channel.close()
-        ended = _watch(control, pid, walls) if pid else ""
-        control.send(json.dumps({"ended": ended}).encode())
+        match json.loads(message):
+            case {"import": [*imports]}:
+                if not all(name in sys.modules for name in imports):
+                    _prepare(imports)
+            case {"twin": _}:
+                if os.fork() == 0:
+                    control.close()
+                    control = socket.socket(fileno=descriptors[0])
+                    _say(control, "ready", torch.__version__)
+                else:
+                    os.close(descriptors[0])
+            case {"begin": begin}:
+                channel = socket.socket(fileno=descriptors[0])
+                own = files.get(begin["assignment"], {}) if walls else None
+                pid = 0
+                try:
+                    pid = _begin(control, channel, shell, begin["seed"], own)
+                except OSError as error:
+                    _fail(channel, error)
+                channel.close()
+                _say(control, "ended", _watch(control, pid, walls) if pid else "")
+            case {"end": _}:
+                continue  # it has ended in the meantime
+
+
+def _say(control: socket.socket, what: str, how: str) -> None:
+    control.send(json.dumps({what: how}).encode())
 
 
 if __name__ == "__main__":

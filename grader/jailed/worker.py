@@ -6,12 +6,14 @@ leaves out what was fatal.
 
     {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or ""}
     {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
-    {"do": "observe", "name": …, "probe": …, "options": …, "case": {…}, "seconds": …}
+    {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
                                                          → {"seen": {…}, "printed": …}
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import socket
@@ -77,11 +79,17 @@ def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     return {"answer": None if answer is _MISSING else encode(describe(answer))}
 
 
+@functools.lru_cache(maxsize=128)
+def _case(text: str) -> Case:
+    """A case from its text; several checks in turn are tried on it."""
+    return Case.from_json(json.loads(text))
+
+
 def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     seen, printed = observe_form(
         shell.names.get(message["name"]),
         message["probe"],
-        Case.from_json(message["case"]),
+        _case(message["case"]),
         message["seconds"],
         message["options"],
     )
