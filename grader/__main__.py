@@ -1,261 +1,21 @@
-"""The course from the command line: `python -m grader COMMAND`."""
+"""The course from the command line: `python -m grader COMMAND`.
+
+What a command does is in `grader/commands.py`, which brings PyTorch and nbgrader; this module is light, so that help
+comes at once and the jail starts while the rest is imported.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
-import io
-import platform
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
-import nbformat
-import torch
-from nbgrader.api import InvalidEntry, MissingEntry
-from sqlalchemy.exc import SQLAlchemyError
+from grader import jail
 
-from d2lblocks.tables import Table
-from grader import accuracy, doctor, faults, jail, pages, sample
-from grader.alone import NotAlone, alone
-from grader.authoring import load
-from grader.class_run import GraderError, default_jobs
-from grader.course import DEFAULT_ROOT, Course, CourseError, HandedIn, Mark
-from grader.progress import Progress
-
-GUIDES = DEFAULT_ROOT.parent / "book" / "guides"
-
-Arguments = argparse.Namespace
-T = TypeVar("T")
-
-
-def release(course: Course, arguments: Arguments) -> None:
-    """Make exercises/ from solutions/.
-
-    Solutions are taken out, and the public cases are put beside each notebook. Nothing secret is in there: it can be
-    handed out as it is.
-    """
-    for assignment in course.choose(arguments.assignments):
-        course.release(assignment)
-        print(f"released {course.exercises / assignment}")
-
-
-def hand_in_sample(course: Course, arguments: Arguments) -> None:
-    """Hand in the sample class, or remove it.
-
-    Forty made-up students, whose names begin with `sample-`, give every answer of the catalogues between them.
-    """
-    if arguments.remove:
-        count = sample.remove(course.submitted, course.autograded, course.feedback_directory)
-        with course.gradebook() as gradebook:
-            for student in gradebook.students:
-                if student.id.startswith(sample.PREFIX):
-                    gradebook.remove_student(student.id)
-        print(f"removed {count} students of the sample class")
-        return
-    made_up = _sample_class(course, arguments)
-    for student in made_up:
-        for assignment, answers in student.answers.items():
-            notebook = f"{assignment}.ipynb"
-            try:
-                released = nbformat.read(course.exercises / assignment / notebook, as_version=4)
-            except FileNotFoundError:
-                raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
-            sample.hand_in(answers, released, course.submitted / student.name / assignment / notebook)
-    count = sum(len(student.answers) for student in made_up)
-    print(f"{len(made_up)} students handed in {count} notebooks, in {course.submitted}")
-
-
-def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    return sample.students(
-        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in chosen]
-    )
-
-
-def autograde(course: Course, arguments: Arguments) -> None:
-    """Grade what was handed in and not yet graded.
-
-    Students' code is run in a jail; marks go into the gradebook as they are made. What was graded is graded again
-    only if the submission, the release, the reference or the grader has changed. It can be stopped at any time: the
-    same command goes on from there. Exit status 1 if any submission could not be graded.
-    """
-    chosen = {name: course.submissions(name, arguments.students) for name in course.choose(arguments.assignments)}
-    for student in arguments.students:
-        if not any(s.student == student for everything in chosen.values() for s in everything):
-            raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {course.submitted / student}")
-    isolated = not arguments.no_isolation
-    problem = jail.why_not() if isolated else ""
-    if problem:
-        raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
-    due: list[HandedIn] = []
-    for assignment, everything in chosen.items():
-        new = [each for each in everything if each.due or arguments.force]
-        print(f"{assignment}: {len(everything)} submissions, {len(new)} to grade", flush=True)
-        due += new
-    if not due:
-        return
-    course.prove_writable()
-    progress = Progress(len(due))
-    for outcome in course.grade(due, course.order(arguments.seed, isolated), arguments.jobs):
-        progress.add(outcome)
-    progress.end()
-    if progress.failed:
-        raise CourseError(f"{progress.failed} submissions could not be graded; see above")
-
-
-def show_doctor(course: Course, arguments: Arguments) -> None:
-    """Say what this machine offers for grading, and what will be done with it.
-
-    Everything is found out by trying it. Exit status 1 if grading would refuse.
-    """
-    found = doctor.examine(course.directory.db_url, course.root)
-    print(found.table)
-    if found.jail:
-        raise CourseError(
-            f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
-        )
-    print("students' code will be isolated")
-    if found.gradebook:
-        raise CourseError(found.gradebook)
-
-
-def feedback(course: Course, arguments: Arguments) -> None:
-    """Write a page for each graded submission.
-
-    It shows the student's notebook with the tables of checks, and comments that were written in the formgrader. Pages
-    that are newer than what they show are left alone.
-    """
-    for assignment in course.choose(arguments.assignments):
-        graded = sorted(course.autograded.glob(f"*/{assignment}/{assignment}.ipynb"))
-        due = [path for path in graded if arguments.force or _newer(path, _page(course, path))]
-        print(f"{assignment}: {len(graded)} graded, {len(due)} pages to write")
-        failed = _each(due, _student, lambda path: course.feedback(path.stem, _student(path)))
-        if failed:
-            raise CourseError(f"{failed} pages could not be written; see above")
-
-
-def _student(graded: Path) -> str:
-    return graded.parent.parent.name
-
-
-def _page(course: Course, graded: Path) -> Path:
-    return course.feedback_directory / graded.relative_to(course.autograded).with_suffix(".html")
-
-
-def _newer(path: Path, than: Path) -> bool:
-    return not than.exists() or path.stat().st_mtime > than.stat().st_mtime
-
-
-def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None]) -> int:
-    """Work through a list, a line for each item; returns how many failed. One failure does not stop the others."""
-    failed = 0
-    for number, item in enumerate(items, start=1):
-        start = time.perf_counter()
-        print(f"  {number:>3} / {len(items)}  {name(item)}", end="", flush=True)
-        try:
-            work(item)
-        except CourseError as error:
-            failed += 1
-            print(f"  FAILED\n      {error}", flush=True)
-        else:
-            print(f"  {time.perf_counter() - start:.1f} s", flush=True)
-    return failed
-
-
-def export(course: Course, arguments: Arguments) -> None:
-    """Write all marks to a CSV file.
-
-    One row for each student and assignment, by nbgrader's own exporter.
-    """
-    course.export(arguments.to)
-    print(f"marks: {arguments.to}")
-
-
-def status(course: Course, arguments: Arguments) -> None:
-    """Show the marks of the class, by assignment, student and exercise.
-
-    If the sample class is in it, its marks are compared with those that its answers are worth; exit status 1 if any
-    differs.
-    """
-    marks = course.marks()
-    if not marks:
-        print("nothing is graded yet; put submissions into submitted/ and run: python -m grader autograde")
-    for assignment in course.choose(arguments.assignments):
-        own = [mark for mark in marks if mark.assignment == assignment]
-        if own:
-            print(f"{assignment}\n{_class_report(own)}\n")
-    if any(mark.student.startswith(sample.PREFIX) for mark in marks):
-        _compare_with_catalogue(_sample_class(course, arguments), marks)
-
-
-def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[Mark]) -> None:
-    """Say whether the sample class has the marks that its answers are worth."""
-    known = {
-        (student.name, assignment, exercise): answer.points
-        for student in made_up
-        for assignment, answers in student.answers.items()
-        for exercise, answer in answers.items()
-    }
-    own = [mark for mark in marks if (mark.student, mark.assignment, mark.exercise) in known]
-    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise]]
-    for mark in wrong:
-        right = known[mark.student, mark.assignment, mark.exercise]
-        print(f"{mark.student}, {mark.exercise}: {mark.score:g} points, but the answer is worth {right:g}")
-    if wrong:
-        raise CourseError(f"{len(wrong)} of {len(own)} marks of the sample class are not those of the catalogue")
-    print(f"sample class: all {len(own)} marks are those of the catalogue")
-
-
-def _class_report(marks: Sequence[Mark]) -> Table:
-    most = {mark.exercise: mark.most for mark in marks}
-    rows = []
-    for student in dict.fromkeys(mark.student for mark in marks):
-        scores = {mark.exercise: mark.score for mark in marks if mark.student == student}
-        total = f"{sum(scores.values()):g} / {sum(most.values()):g}"
-        rows.append([student, *(f"{scores.get(exercise, 0):g}" for exercise in most), total])
-    return Table(["student", *(f"{exercise} ({points:g})" for exercise, points in most.items()), "all"], rows)
-
-
-def show_accuracy(course: Course, arguments: Arguments) -> None:
-    """Try every answer of the catalogues, and say how often the grader is right.
-
-    Exit status 1 if a wrong answer passes or is not named, or a right one fails.
-    """
-    folders = [course.solutions / name for name in course.choose(arguments.assignments)]
-    found: list[accuracy.Accuracy] = []
-    for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
-        found.append(one)
-        print(f"  {one.assignment}.{one.exercise}: {one.caught} of {one.wrong} caught", file=sys.stderr, flush=True)
-    order = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).tasks)}
-    found.sort(key=lambda one: (one.assignment, order[one.exercise]))
-    print(accuracy.table(found))
-    for one in found:
-        for alarm in one.false_alarms[:3]:
-            print(f"false alarm: {one.exercise}: {alarm}")
-    if arguments.to:
-        made = f"Made on {date.today():%d %B %Y}, torch {torch.__version__}, Python {platform.python_version()}."
-        arguments.to.write_text(accuracy.as_markdown(found, made), encoding="utf-8")
-    bad = [one for one in found if one.false_alarms or not one.wrong == one.caught == one.named]
-    if bad:
-        raise CourseError(f"not right in: {', '.join(one.exercise for one in bad)}")
-
-
-def write_mistakes(course: Course, arguments: Arguments) -> None:
-    """Write the book's page of common mistakes from the catalogues.
-
-    For each mistake its message, its source, and where the book explains it.
-    """
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = pages.mistakes_page((load(folder), folder) for folder in folders)
-    if not pages.same(page, arguments.to):
-        arguments.to.write_text(page, encoding="utf-8")
-    print(f"common mistakes: {arguments.to}")
+HERE = Path(__file__).resolve().parent
+GUIDES = HERE.parent / "book" / "guides"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -265,20 +25,13 @@ def parser() -> argparse.ArgumentParser:
         description="The course, on top of nbgrader. The usual way: release, autograde, status, feedback, export.",
         epilog="`python -m grader COMMAND --help` says more about a command, with examples.",
     )
-    result.add_argument(
-        "--course", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="folder with nbgrader_config.py"
-    )
-    commands = result.add_subparsers(required=True, metavar="COMMAND")
+    result.add_argument("--course", type=Path, default=HERE, metavar="DIR", help="folder with nbgrader_config.py")
+    commands = result.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(
-        name: str,
-        run: Callable[[Course, Arguments], None],
-        examples: Mapping[str, str],
-        *,
-        of_assignments: bool = True,
-        alone: bool = False,
+        name: str, text: str, examples: Mapping[str, str], *, of_assignments: bool = True, alone: bool = False
     ) -> argparse.ArgumentParser:
-        text = inspect.cleandoc(str(run.__doc__))
+        text = inspect.cleandoc(text)
         shown = "\n".join(f"  python -m grader {name + ' ' + more:<38} {what}" for more, what in examples.items())
         added = commands.add_parser(
             name,
@@ -289,16 +42,36 @@ def parser() -> argparse.ArgumentParser:
         )
         if of_assignments:
             added.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
-        added.set_defaults(run=run, alone=alone)
+        added.set_defaults(alone=alone)
         return added
 
-    command("release", release, {"": "every assignment", "custom_layers": "this one"}, alone=True)
     command(
-        "sample", hand_in_sample, {"": "hand in", "--remove": "take them out again, with their marks"}, alone=True
+        "release",
+        """Make exercises/ from solutions/.
+
+        Solutions are taken out, and the public cases are put beside each notebook. Nothing secret is in there: it can
+        be handed out as it is.
+        """,
+        {"": "every assignment", "custom_layers": "this one"},
+        alone=True,
+    )
+    command(
+        "sample",
+        """Hand in the sample class, or remove it.
+
+        Forty made-up students, whose names begin with `sample-`, give every answer of the catalogues between them.
+        """,
+        {"": "hand in", "--remove": "take them out again, with their marks"},
+        alone=True,
     ).add_argument("--remove", action="store_true", help="take the sample class out of the course, its marks too")
     grading = command(
         "autograde",
-        autograde,
+        """Grade what was handed in and not yet graded.
+
+        Students' code is run in a jail; marks go into the gradebook as they are made. What was graded is graded again
+        only if the submission, the release, the reference or the grader has changed. It can be stopped at any time:
+        the same command goes on from there. Exit status 1 if any submission could not be graded.
+        """,
         {
             "": "whatever is due",
             "custom_layers --jobs 8": "one assignment, eight at a time",
@@ -310,32 +83,73 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument("--students", nargs="+", default=[], metavar="STUDENT", help="default: all")
     grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
     grading.add_argument("--force", action="store_true", help="grade again what is graded")
-    grading.add_argument("--jobs", type=_jobs, default=default_jobs(), metavar="N", help="default: one for each core")
+    _add_jobs(grading)
     grading.add_argument(
         "--no-isolation", action="store_true", help="run students' code without the jail; every report will say so"
     )
     command(
-        "feedback", feedback, {"": "pages that are missing or old", "--force": "every page once more"}
+        "feedback",
+        """Write a page for each graded submission.
+
+        It shows the student's notebook with the tables of checks, and comments that were written in the formgrader.
+        Pages that are newer than what they show are left alone.
+        """,
+        {"": "pages that are missing or old", "--force": "every page once more"},
     ).add_argument("--force", action="store_true", help="write every page again")
     command(
-        "export", export, {"": "to grader/marks.csv", "--to marks.csv": "to a file of yours"}, of_assignments=False
-    ).add_argument(
-        "--to", type=Path, default=DEFAULT_ROOT / "marks.csv", metavar="FILE", help="default: grader/marks.csv"
+        "export",
+        """Write all marks to a CSV file.
+
+        One row for each student and assignment, by nbgrader's own exporter.
+        """,
+        {"": "to grader/marks.csv", "--to marks.csv": "to a file of yours"},
+        of_assignments=False,
+    ).add_argument("--to", type=Path, default=HERE / "marks.csv", metavar="FILE", help="default: grader/marks.csv")
+    command(
+        "status",
+        """Show the marks of the class, by assignment, student and exercise.
+
+        If the sample class is in it, its marks are compared with those that its answers are worth; exit status 1 if
+        any differs.
+        """,
+        {"": "the whole class", "custom_layers": "in one assignment"},
     )
-    command("status", status, {"": "the whole class", "custom_layers": "in one assignment"})
-    command("doctor", show_doctor, {"": "before the first grading, and when it refuses"}, of_assignments=False)
+    command(
+        "doctor",
+        """Say what this machine offers for grading, and what will be done with it.
+
+        Everything is found out by trying it. Exit status 1 if grading would refuse.
+        """,
+        {"": "before the first grading, and when it refuses"},
+        of_assignments=False,
+    )
     trial = command(
         "accuracy",
-        show_accuracy,
+        """Try every answer of the catalogues, and say how often the grader is right.
+
+        Exit status 1 if a wrong answer passes or is not named, or a right one fails.
+        """,
         {"": "all assignments", "custom_layers --seeds 100": "one, more thoroughly"},
     )
     trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
-    trial.add_argument("--jobs", type=_jobs, default=default_jobs(), metavar="N", help="default: one for each core")
+    _add_jobs(trial)
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
-    command("mistakes", write_mistakes, {"": "after a catalogue has changed"}).add_argument(
+    command(
+        "mistakes",
+        """Write the book's page of common mistakes from the catalogues.
+
+        For each mistake its message, its source, and where the book explains it.
+        """,
+        {"": "after a catalogue has changed"},
+    ).add_argument(
         "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
     )
     return result
+
+
+def _add_jobs(to: argparse.ArgumentParser) -> None:
+    jobs = jail.default_jobs()
+    to.add_argument("--jobs", type=_jobs, default=jobs, metavar="N", help="default: one for each core")
 
 
 def _jobs(text: str) -> int:
@@ -348,32 +162,16 @@ def _jobs(text: str) -> int:
 def main() -> int:
     """Run one command; an error is one line and exit status 1."""
     arguments = parser().parse_args()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a student calls a file need not be text
-            stream.reconfigure(errors="backslashreplace")
-    gradebook = ""
     try:
-        course = Course(arguments.course)
-        gradebook = course.directory.db_url
-        with alone(course.root) if arguments.alone else contextlib.nullcontext():
-            arguments.run(course, arguments)
-    except (SQLAlchemyError, InvalidEntry) as error:
-        return _failed(faults.of_the_database(error, gradebook))
-    except MissingEntry as error:
-        return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
-    except OSError as error:
-        return _failed(faults.of_the_disk(error, arguments.course))
-    except (CourseError, GraderError, NotAlone, ValueError) as error:
-        return _failed(str(error))
+        with jail.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
+            if arguments.command == "autograde" and (arguments.no_isolation or not jail.why_not()):
+                zygote.start()
+            from grader import commands  # while the zygote starts
+
+            return commands.run(arguments, zygote)
     except KeyboardInterrupt:
         print("\ngrader: stopped; what is graded is kept, the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
-
-
-def _failed(line: str) -> int:
-    print(f"grader: {line}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -109,7 +109,7 @@ class Judge:
 
     def __init__(self, order: Order, zygote: jail.Zygote | None = None) -> None:
         self.order = order
-        self.zygote = zygote or jail.Zygote(order.releases, order.isolated)
+        self.zygote = zygote or jail.Zygote(order.isolated)
         self._tasks: dict[str, dict[str, Task]] = {}
         self._exams: dict[str, _Exam] = {}
 
@@ -119,9 +119,15 @@ class Judge:
             self._tasks[assignment] = load(self.order.solutions / assignment).tasks
         return self._tasks[assignment]
 
-    def imports(self, assignments: Iterable[str]) -> set[str]:
-        """What their answers may need that is slow to import."""
-        return {name for each in assignments for task in self.tasks(each).values() for name in task.imports}
+    def equip(self, assignments: Sequence[str]) -> None:
+        """Have the zygote import what is slow to import, and know the files of the releases; returns at once.
+
+        Raises:
+            jail.JailError: the zygote is gone.
+        """
+        for assignment in assignments:
+            self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.imports)
+            self.zygote.give_files(assignment, self.order.releases / assignment)
 
     def prepare(self, assignment: str) -> _Exam:
         """Read an assignment, and find out what its reference gives, unless that was done before."""
@@ -153,7 +159,7 @@ class Judge:
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
-                self.zygote.import_(self.imports([submission.assignment]))
+                self.equip([submission.assignment])
                 begin = jail.Begin(_seed_of(submission.student), submission.assignment)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
@@ -186,7 +192,7 @@ class _Post:
         try:
             zygote = judge.zygote.twin()
         except jail.JailError:  # it will have one of its own
-            zygote = jail.Zygote(judge.order.releases, judge.order.isolated)
+            zygote = jail.Zygote(judge.order.isolated)
         self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()  # so that the judge has the only one, and with the judge it is closed
@@ -239,13 +245,13 @@ def _serve(judge: Judge, zygote: jail.Zygote, pipe: Connection, parent: int) -> 
             pipe.send(outcome)
 
 
-def _made_ready(order: Order, assignments: Sequence[str]) -> Judge:
-    """A judge that knows all the assignments, and its zygote.
+def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote | None) -> Judge:
+    """A judge that knows all the assignments, and whose zygote does.
 
     Raises:
         GraderError: an assignment cannot be graded, or there is no jail.
     """
-    judge = Judge(order)
+    judge = Judge(order, zygote)
     try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -253,13 +259,14 @@ def _made_ready(order: Order, assignments: Sequence[str]) -> Judge:
                 for assignment in assignments:
                     with _said_of(assignment):
                         judge.tasks(assignment)
-                judge.zygote.import_(judge.imports(assignments))
+                judge.equip(assignments)
                 for assignment in assignments:  # while it imports
                     with _said_of(assignment):
                         judge.prepare(assignment)
                 judge.zygote.wait_until_ready()
                 break
             except jail.JailError as error:
+                judge.zygote.stop()
                 if attempt == ATTEMPTS:
                     raise GraderError(f"there is no jail: {error}") from error
     except BaseException:
@@ -282,7 +289,9 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(at.filename).name}, line {at.lineno})"
 
 
-def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[Outcome]:
+def run(
+    order: Order, submissions: Sequence[Submission], jobs: int, zygote: jail.Zygote | None = None
+) -> Iterator[Outcome]:
     """Grade submissions; yields them as they are done.
 
     A judge that is lost is replaced, and the submission that it was at is tried again.
@@ -291,6 +300,7 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
         order: what the run is about.
         submissions: of any assignments.
         jobs: how many at a time.
+        zygote: one that may have been started before; it is ended. A new one if None.
 
     Raises:
         GraderError: nothing can be graded here.
@@ -299,7 +309,7 @@ def run(order: Order, submissions: Sequence[Submission], jobs: int) -> Iterator[
     left = deque(submissions)
     lost: Counter[Submission] = Counter()
     lost_in_a_row = 0
-    judge = _made_ready(order, list(dict.fromkeys(submission.assignment for submission in submissions)))
+    judge = _made_ready(order, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
     posts = [_Post(judge) for _ in range(min(jobs, len(left)))]
     try:
         while True:
@@ -380,8 +390,3 @@ def _digest(files: tuple[tuple[Path, int], ...]) -> str:
     for path, _ in files:
         digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def default_jobs() -> int:
-    """As many as this process may use cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

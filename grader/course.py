@@ -28,6 +28,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from grader.class_run import Order, Outcome, Submission, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
+from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
@@ -207,7 +208,9 @@ class Course:
         chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
         return Order(self.solutions, self.exercises, chosen, isolated)
 
-    def grade(self, due: Sequence[HandedIn], order: Order, jobs: int) -> Iterator[Outcome]:
+    def grade(
+        self, due: Sequence[HandedIn], order: Order, jobs: int, zygote: Zygote | None = None
+    ) -> Iterator[Outcome]:
         """Grade submissions with the engine, and enter their marks.
 
         Each is entered as it is done; what is stopped in between is due again, and nothing else is.
@@ -216,6 +219,7 @@ class Course:
             due: which.
             order: what to grade.
             jobs: how many at a time.
+            zygote: one that may have been started before.
         """
         depends_on = {(each.student, each.assignment): each.depends_on for each in due}
         with self.gradebook() as gradebook:
@@ -226,7 +230,7 @@ class Course:
                     message = f"{assignment} is not in the gradebook; first: python -m grader release {assignment}"
                     raise CourseError(message) from None
             marks = Marks(gradebook, self.config)
-            for outcome in run(order, due, jobs):
+            for outcome in run(order, due, jobs, zygote):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
                     handed_in, note = _timestamp(outcome.submission.folder)

@@ -20,7 +20,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from d2lblocks.tables import Table
 from grader import faults, jail, syscalls
-from grader.class_run import default_jobs
 from grader.jailed import confine
 
 _SYS_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET_VERSION = 444, 1  # the number is the same on all machines
@@ -74,7 +73,7 @@ def examine(database: str, root: Path) -> Found:
         ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
         ["cgroups", *_cgroups()],
         *_limits(),
-        ["cores", str(default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
+        ["cores", str(jail.default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
         ["disk", *_disk(root)],
         *([name, _version(name), use] for name, use in _PACKAGES.items()),
         ["gradebook", *gradebook],

@@ -1,7 +1,7 @@
 """The jail in which students' code runs: what this machine offers, and the zygote inside it.
 
 bubblewrap makes it: no network, a read-only file system that holds Python, the installed packages, `d2lblocks`,
-`grader/jailed` and the released assignments, and nothing else of the course. `grader/jailed/confine.py` adds the
+`grader/jailed`, and nothing else of the course. `grader/jailed/confine.py` adds the
 walls around each submission.
 """
 
@@ -28,7 +28,6 @@ from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
-RELEASES = "/exercises"
 SECONDS_TO_START = 120.0
 SECONDS_BETWEEN_LOOKS = 0.2
 ATTEMPTS = 3
@@ -94,14 +93,13 @@ def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> int:
 
 def try_walls() -> str:
     """Why a submission cannot be walled in on this machine, found by doing it; empty if it can."""
-    with tempfile.TemporaryDirectory() as empty:
-        zygote = Zygote(Path(empty))
-        try:
-            zygote.end(zygote.begin(Begin()))
-        except JailError as error:
-            return str(error)
-        finally:
-            zygote.stop()
+    zygote = Zygote()
+    try:
+        zygote.end(zygote.begin(Begin()))
+    except JailError as error:
+        return str(error)
+    finally:
+        zygote.stop()
     return ""
 
 
@@ -205,30 +203,31 @@ class Zygote:
     """A process in the jail that has imported everything and forks a worker for each submission.
 
     Args:
-        releases: the folder of the released assignments.
         isolated: whether there is a jail at all; without, students' code runs like any other program of this user.
     """
 
-    releases: Path
     isolated: bool = True
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control: socket.socket | None = field(default=None, init=False)
     _ready: bool = field(default=False, init=False)
     _imported: set[str] = field(default_factory=set, init=False)
+    _given: set[str] = field(default_factory=set, init=False)
 
     def start(self) -> None:
-        """Start it without waiting until it is ready.
+        """Start it, if it was not, without waiting until it is ready.
 
         Raises:
             JailError: it cannot be started.
         """
+        if self._control is not None:
+            return
         self.stop()
         ours, theirs = _control_sockets()
         arguments = [sys.executable, "-m", "grader.jailed", str(theirs.fileno())]
         filtered = _readable(syscalls.program())
         if self.isolated:
             seccomp = ("--seccomp", str(filtered)) if syscalls.refused() else ()
-            command = [*_command(("--ro-bind", str(self.releases), RELEASES, *seccomp)), *arguments, "--walls"]
+            command = [*_command(seccomp), *arguments, "--walls"]
             environment: dict[str, str] = {}
         else:
             command = arguments
@@ -251,7 +250,7 @@ class Zygote:
             os.close(filtered)
         self._control = ours
         self._ready = False
-        self._imported = set()
+        self._imported, self._given = set(), set()
 
     def twin(self) -> Zygote:
         """Another zygote, forked from this one and in the same jail; it ends with this one.
@@ -259,11 +258,11 @@ class Zygote:
         Raises:
             JailError: this zygote is gone.
         """
-        twin = Zygote(self.releases, self.isolated)
+        twin = Zygote(self.isolated)
         twin._control, theirs = _control_sockets()
-        twin._imported = set(self._imported)
+        twin._imported, twin._given = set(self._imported), set(self._given)
         with theirs:
-            self._tell({"twin": True}, theirs)
+            self._tell({"twin": True}, theirs.fileno())
         return twin
 
     def let_go(self) -> None:
@@ -283,6 +282,21 @@ class Zygote:
             self._tell({"import": new})
             self._imported.update(new)
 
+    def give_files(self, assignment: str, folder: Path) -> None:
+        """Have submissions of an assignment find the files of its release, but for the notebook; returns at once.
+
+        Raises:
+            JailError: the zygote is gone.
+            OSError: the folder cannot be read.
+        """
+        if self.isolated and assignment not in self._given:
+            release = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._tell({"files": assignment}, release)
+            finally:
+                os.close(release)
+            self._given.add(assignment)
+
     def begin(self, begin: Begin) -> socket.socket:
         """Begin a submission in a worker of its own.
 
@@ -297,19 +311,18 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._tell({"begin": asdict(begin)}, theirs)
+                self._tell({"begin": asdict(begin)}, theirs.fileno())
         except JailError:
             ours.close()
             raise
         self._wait_for_walls(ours)
         return ours
 
-    def _tell(self, what: dict[str, Any], *sockets: socket.socket) -> None:
-        if self._control is None:
-            self.start()
+    def _tell(self, what: dict[str, Any], *descriptors: int) -> None:
+        self.start()
         assert self._control is not None
         try:
-            socket.send_fds(self._control, [json.dumps(what).encode()], [each.fileno() for each in sockets])
+            socket.send_fds(self._control, [json.dumps(what).encode()], descriptors)
         except OSError as error:
             raise _lost(error) from error
 
@@ -350,8 +363,7 @@ class Zygote:
         Raises:
             JailError: it is gone.
         """
-        if self._control is None:
-            self.start()
+        self.start()
         assert self._control is not None
         if self._ready:
             return
@@ -388,8 +400,12 @@ class Zygote:
             self._process = None
 
     def __enter__(self) -> Zygote:
-        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def default_jobs() -> int:
+    """How many submissions at a time: as many as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -65,7 +65,7 @@ class GradeInJail(NbGraderPreprocessor):
         coursedir: CourseDirectory = self.parent.parent.coursedir
         releases = Path(coursedir.root, coursedir.release_directory).resolve()
         if not _kept:
-            _start_jail(releases, self.isolated)
+            _start_jail(self.isolated)
         # Imported while the jail starts.
         from grader.class_run import Order, Submission, fingerprint
         from grader.inside import MOST_SEEDS
@@ -94,13 +94,13 @@ _kept: dict[str, Judge] = {}
 _started: list[Zygote] = []
 
 
-def _start_jail(releases: Path, isolated: bool) -> None:
+def _start_jail(isolated: bool) -> None:
     from grader import jail
 
     problem = jail.why_not() if isolated else ""
     if problem:
         raise GradingError(f"{problem}. For code that you trust: c.GradeInJail.isolated = False")
-    zygote = jail.Zygote(releases, isolated)
+    zygote = jail.Zygote(isolated)
     zygote.start()
     _started.append(zygote)
 
@@ -119,7 +119,7 @@ def _judge(order: Order, assignment: str, any_seed: bool) -> Judge:
     if version not in _kept:
         if _kept:  # the release may have changed
             stop()
-            _start_jail(order.releases, order.isolated)
+            _start_jail(order.isolated)
         _kept[version] = Judge(order, _started[-1])
     return _kept[version]
 

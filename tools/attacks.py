@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from grader import jail
-from grader.class_run import default_jobs
 from grader.course import Course
 from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, NAME, POINTS, READ, Attack
 from tests.grader.attacks.whole_class import grade_everybody, make_course, mallory, neighbour
@@ -147,7 +146,9 @@ def main() -> int:
     """Measure, and write the table."""
     arguments = argparse.ArgumentParser(prog="python -m tools.attacks", description=__doc__.partition("\n")[0])
     arguments.add_argument("--to", type=Path, default=TABLE, metavar="FILE", help="default: book/guides/_attacks.md")
-    arguments.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
+    arguments.add_argument(
+        "--jobs", type=int, default=jail.default_jobs(), metavar="N", help="default: one for each core"
+    )
     chosen = arguments.parse_args()
     problem = jail.why_not() or jail.try_walls()
     if problem:

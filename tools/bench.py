@@ -43,7 +43,7 @@ from d2lblocks.checking.observe import observe
 from d2lblocks.tables import Table
 from grader import repair, sample
 from grader.authoring import load
-from grader.class_run import default_jobs
+from grader.jail import default_jobs
 from grader.submissions import fill_in
 from tools.plain import make_plain
 

@@ -6,6 +6,7 @@
 It is told, in JSON:
 
     {"import": ["torch._dynamo"]}                            it does, and says nothing
+    {"files": "my_assignment"}, and an open folder           it reads what submissions are to find beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
     {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
     {"end": true}                                            that submission ends
@@ -41,7 +42,6 @@ from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, send
 from grader.jailed.worker import serve
 
-RELEASES = Path("/exercises")
 MOST_MEMORY_IN_ALL = 6 * 2**30
 MOST_PROCESSES_IN_ALL = confine.MOST_PROCESSES * 3 // 4  # before the kernel refuses more
 MOST_BYTES = 2**16  # of a message from the grader
@@ -173,13 +173,14 @@ class _Layer(nn.Linear):
         return functools.reduce(torch.add, (super(_Layer, self).forward(each) for each in inputs)).relu()
 
 
-def _read_releases() -> dict[str, dict[str, bytes]]:
-    """By assignment and name, the files that a submission finds beside its notebook."""
-    files: dict[str, dict[str, bytes]] = {}
-    for path in RELEASES.glob("*/*"):
-        if path.is_file() and path.suffix != ".ipynb":
-            files.setdefault(path.parent.name, {})[path.name] = path.read_bytes()
-    return files
+def _read(folder: int) -> dict[str, bytes]:
+    """By name, the files of an open folder that are no notebooks. Read here: a submission might not be allowed to."""
+    found = {}
+    for entry in os.scandir(folder):
+        if entry.is_file() and not entry.name.endswith(".ipynb"):
+            with open(os.open(entry.name, os.O_RDONLY, dir_fd=folder), "rb") as file:
+                found[entry.name] = file.read()
+    return found
 
 
 def main() -> None:
@@ -194,7 +195,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shell = Shell()
     _prepare(())
-    files = _read_releases() if walls else {}  # a worker may not be allowed to
+    files: dict[str, dict[str, bytes]] = {}
     _say(control, "ready", torch.__version__)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
@@ -204,6 +205,9 @@ def main() -> None:
             case {"import": [*imports]}:
                 if not all(name in sys.modules for name in imports):
                     _prepare(imports)
+            case {"files": str(assignment)}:
+                files[assignment] = _read(descriptors[0])
+                os.close(descriptors[0])
             case {"twin": _}:
                 if os.fork() == 0:
                     control.close()

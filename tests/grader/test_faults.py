@@ -259,7 +259,7 @@ def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_not
     ours = psutil.Process()
     started = set()
     for delay in range(24):
-        zygote = jail.Zygote(trial.course.exercises)
+        zygote = jail.Zygote()
         zygote.start()
         time.sleep(delay / 4000)
         started |= set(ours.children(recursive=True))
