@@ -151,10 +151,10 @@ attacks: env  ## what nbgrader's own command does with hostile submissions: the 
 
 # What the tests do a dozen times, as often as you like; about nine seconds each.
 kills: env  ## kill a grading at 50 random moments (TIMES=50) and see that nothing is lost
-	@$(PY) -m tools.kills --times $(or $(TIMES),50)
+	@$(PY) -m tools.kills --times $(or $(TIMES),50) --log book/guides/_kills.log
 
 fuzz: env  ## send the judge 100,000 hostile messages (MESSAGES=100000); about a quarter of an hour
-	@$(PY) -m tools.fuzz --messages $(or $(MESSAGES),100000)
+	@$(PY) -m tools.fuzz --messages $(or $(MESSAGES),100000) --log book/guides/_fuzz.log
 
 lock:  ## requirements.lock from requirements.txt
 	@$(PYTHON) -m tools.lock

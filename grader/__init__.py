@@ -2,7 +2,7 @@
 
     authoring.py    what a `solutions/<assignment>/reference.py` is made of, and the exercises made from it
     course.py       nbgrader's course: release, grade, feedback, export
-    class_run.py    many submissions: a judge and a jail for each core
+    class_run.py    many submissions: a judge and a zygote for each core
     engine.py       one submission: runs it in the jail, observes, judges
     jail.py         the jail; jailed/ is all that it sees of this folder
     repair.py       from what was handed in to what is graded
@@ -10,7 +10,8 @@
     preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
     inside.py       the `check` of a notebook that plain nbgrader grades: without a jail
     sample.py       a sample class drawn from the catalogues, with the marks that it must get
-    __main__.py     python -m grader
+    __main__.py     python -m grader: the command line
+    commands.py     what its commands do
 
 The folder is also nbgrader's course root: nbgrader_config.py, gradebook.db, submitted/, autograded/, feedback/.
 """

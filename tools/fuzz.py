@@ -499,12 +499,17 @@ def main() -> int:
     """Send as many messages as the command line says; exit status 1 if anything fell."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--messages", type=int, default=100_000, metavar="N", help="default: 100,000")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="default: only what is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    lines = []
     for door, share in SHARES.items():
         count, start = Count(), time.monotonic()
         fuzz(door, round(arguments.messages * share), count)
-        print(f"{door}: {count}, all {time.monotonic() - start:.0f} s", flush=True)
+        lines.append(f"{door}: {count}, all {time.monotonic() - start:.0f} s")
+        print(lines[-1], flush=True)
+    if arguments.log:
+        arguments.log.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
 
 
