@@ -119,15 +119,14 @@ class Judge:
             self._tasks[assignment] = load(self.order.solutions / assignment).tasks
         return self._tasks[assignment]
 
-    def equip(self, assignments: Sequence[str]) -> None:
-        """Have the zygote import what is slow to import, and know the files of the releases; returns at once.
+    def equip(self, assignment: str) -> None:
+        """Have the zygote import what is slow to import, and know the files of the release; returns at once.
 
         Raises:
             jail.JailError: the zygote is gone.
         """
-        for assignment in assignments:
-            self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.imports)
-            self.zygote.give_files(assignment, self.order.releases / assignment)
+        self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.imports)
+        self.zygote.give_files(assignment, self.order.releases / assignment)
 
     def prepare(self, assignment: str) -> _Exam:
         """Read an assignment, and find out what its reference gives, unless that was done before."""
@@ -159,7 +158,7 @@ class Judge:
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
-                self.equip([submission.assignment])
+                self.equip(submission.assignment)
                 begin = jail.Begin(_seed_of(submission.student), submission.assignment)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
@@ -245,33 +244,26 @@ def _serve(judge: Judge, zygote: jail.Zygote, pipe: Connection, parent: int) -> 
             pipe.send(outcome)
 
 
-def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote | None) -> Judge:
+def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote) -> Judge:
     """A judge that knows all the assignments, and whose zygote does.
 
     Raises:
         GraderError: an assignment cannot be graded, or there is no jail.
     """
     judge = Judge(order, zygote)
-    try:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                judge.zygote.start()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            judge.zygote.start()
+            for step in (judge.equip, judge.prepare):  # what the one has asked for is done during the other
                 for assignment in assignments:
                     with _said_of(assignment):
-                        judge.tasks(assignment)
-                judge.equip(assignments)
-                for assignment in assignments:  # while it imports
-                    with _said_of(assignment):
-                        judge.prepare(assignment)
-                judge.zygote.wait_until_ready()
-                break
-            except jail.JailError as error:
-                judge.zygote.stop()
-                if attempt == ATTEMPTS:
-                    raise GraderError(f"there is no jail: {error}") from error
-    except BaseException:
-        judge.zygote.stop()
-        raise
+                        step(assignment)
+            judge.zygote.wait_until_ready()
+            break
+        except jail.JailError as error:
+            judge.zygote.stop()
+            if attempt == ATTEMPTS:
+                raise GraderError(f"there is no jail: {error}") from error
     return judge
 
 
@@ -279,6 +271,8 @@ def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote | 
 def _said_of(assignment: str) -> Iterator[None]:
     try:
         yield
+    except jail.JailError:
+        raise
     except Exception as error:
         raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
 
@@ -309,9 +303,11 @@ def run(
     left = deque(submissions)
     lost: Counter[Submission] = Counter()
     lost_in_a_row = 0
-    judge = _made_ready(order, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
-    posts = [_Post(judge) for _ in range(min(jobs, len(left)))]
+    posts: list[_Post] = []
+    zygote = zygote or jail.Zygote(order.isolated)
     try:
+        judge = _made_ready(order, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
+        posts += [_Post(judge) for _ in range(min(jobs, len(left)))]
         while True:
             # One ahead, so that no judge waits for the gradebook; not more, so that results do not pile up here.
             for number in range(AHEAD):
@@ -349,7 +345,7 @@ def run(
     finally:
         for post in posts:
             post.end()
-        judge.zygote.stop()
+        zygote.stop()
 
 
 def fingerprint(order: Order, submission: Submission) -> str:

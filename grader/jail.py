@@ -255,6 +255,8 @@ class Zygote:
     def twin(self) -> Zygote:
         """Another zygote, forked from this one and in the same jail; it ends with this one.
 
+        To be had while no submission of this one goes on.
+
         Raises:
             JailError: this zygote is gone.
         """
