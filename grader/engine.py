@@ -106,12 +106,16 @@ class Worker:
             self._done.append(message)
         return answer
 
-    def end(self) -> str:
-        """End it, with all that it started; returns why it had been ended, if it had been."""
+    def end(self, lost: bool = False) -> str:
+        """End it, with all that it started; returns why it had been ended, if it had been.
+
+        Args:
+            lost: whether it seems to have ended.
+        """
         if self._channel is None:
             return ""
         channel, self._channel = self._channel, None
-        return self.zygote.end(channel)
+        return self.zygote.end(channel, lost)
 
     def _begin(self) -> Lost | None:
         """A new worker in which the cells so far have run again."""
@@ -136,7 +140,7 @@ class Worker:
             self.end()
             return Lost("OutOfTime", f"stopped after {seconds:g} s")
         except WireError:
-            why = self.end()
+            why = self.end(lost=True)
         match why:
             case "memory":
                 return Lost("OutOfMemory", "used too much memory")

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COURSE = "/course"
 SECONDS_TO_START = 120.0
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_TO_DIE = 2.0  # the kernel closes a process's files before it is gone
 ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
 _NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
@@ -341,8 +342,12 @@ class Zygote:
             why = first.get("failed", "it is not alone in its namespaces")
             raise NoWalls(f"a submission cannot be given namespaces of its own ({why}); the kernel must allow them")
 
-    def end(self, channel: socket.socket) -> str:
+    def end(self, channel: socket.socket, lost: bool = False) -> str:
         """End the submission that was begun last, with all that it started.
+
+        Args:
+            channel: to it.
+            lost: whether it has closed the channel: then it is about to end, and is not ended before it could.
 
         Returns:
             ``"memory"``, ``"processes"`` or ``"time"`` if it was ended for using too much, ``"killed"`` if somebody
@@ -353,7 +358,7 @@ class Zygote:
         """
         assert self._control is not None
         channel.close()
-        self._tell({"end": True})
+        self._tell({"end": SECONDS_TO_DIE if lost else 0})
         try:
             return str(self._hear().get("ended"))
         except OSError as error:

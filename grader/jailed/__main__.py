@@ -9,7 +9,7 @@ It is told, in JSON:
     {"files": "my_assignment"}, and an open folder           it reads what submissions are to find beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
     {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
-    {"end": true}                                            that submission ends
+    {"end": 2}                                               that submission ends, after 2 s if not by itself
 
 When a submission has ended, by itself or not, the zygote says how, and is ready for the next.
 """
@@ -103,9 +103,12 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
             if ended in ready:
                 break
             if control.fileno() in ready:
-                if not control.recv(MOST_BYTES):
+                message = control.recv(MOST_BYTES)
+                if not message:
                     os.kill(pid, signal.SIGKILL)
                     sys.exit(0)
+                if select.select([ended], [], [], json.loads(message)["end"])[0]:
+                    break
                 why = why or "told to"
             elif walls and not why:  # without, nothing is counted
                 why = _too_much(pid)

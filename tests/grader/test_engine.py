@@ -9,6 +9,7 @@ import socket
 import struct
 
 import nbformat
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,6 +173,22 @@ def test_system_calls_are_refused_and_others_are_not(judge):
     (output,) = wire.receive(channel)["outputs"]
     judge.zygote.end(channel)
     assert output["data"]["text/plain"] == str(([-1] * len(numbers), errno.EPERM, 1))
+
+
+@isolated
+def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
+    """Its end of the channel is closed before it is gone, which takes a while with all that it has started."""
+    ours = psutil.Process()
+    source = "import subprocess\nfor _ in range(30):\n    subprocess.Popen(['sleep', '60'])"
+    for _ in range(10):
+        channel = judge.zygote.begin(jail.Begin())
+        wire.send(channel, {"do": "run", "source": source, "seconds": 10})
+        assert wire.receive(channel)["raised"] == ""
+        (submission,) = (each for each in ours.children(recursive=True) if each.name() == "submission")
+        submission.kill()
+        with pytest.raises(wire.WireError):
+            wire.receive(channel)
+        assert judge.zygote.end(channel, lost=True) == "killed"
 
 
 def test_what_a_browser_would_run_is_broken_and_looks_the_same():
