@@ -112,6 +112,7 @@ class Judge:
         self.zygote = zygote or jail.Zygote(order.isolated)
         self._tasks: dict[str, dict[str, Task]] = {}
         self._exams: dict[str, _Exam] = {}
+        self._walls_stood = False  # for any submission
 
     def tasks(self, assignment: str) -> dict[str, Task]:
         """The exercises of an assignment, as their author wrote them."""
@@ -144,7 +145,7 @@ class Judge:
         """Grade what a student handed in.
 
         Raises:
-            jail.NoWalls: no submission can be isolated here.
+            jail.NoWalls: no submission can be isolated here, and none has been.
         """
         exam = self.prepare(submission.assignment)
         try:
@@ -161,11 +162,12 @@ class Judge:
                 self.equip(submission.assignment)
                 begin = jail.Begin(_seed_of(submission.student), submission.assignment)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
+                self._walls_stood = True
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
             except (jail.JailError, OSError) as error:
                 fault = error
                 self.zygote.stop()
-        if isinstance(fault, jail.NoWalls):
+        if isinstance(fault, jail.NoWalls) and not self._walls_stood:
             raise fault
         return Outcome(submission, problem=str(fault), ours=True)
 

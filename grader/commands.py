@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import platform
 import sys
 import time
@@ -253,6 +254,10 @@ def run(arguments: Arguments, zygote: jail.Zygote) -> int:
                 autograde(course, arguments, zygote)
             else:
                 _COMMANDS[arguments.command](course, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read this, `head` or a pager, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (SQLAlchemyError, InvalidEntry) as error:
         return _failed(faults.of_the_database(error, gradebook))
     except MissingEntry as error:

@@ -19,8 +19,8 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from d2lblocks.tables import Table
-from grader import faults, jail, syscalls
-from grader.jailed import confine
+from grader import faults, jail
+from grader.jailed import confine, syscalls
 
 _SYS_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET_VERSION = 444, 1  # the number is the same on all machines
 _NAMESPACES = {
@@ -63,13 +63,7 @@ def examine(database: str, root: Path) -> Found:
         ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
         ["namespaces", *_namespaces()],
         ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
-        [
-            "seccomp",
-            f"{len(syscalls.refused())} calls" if syscalls.refused() else f"not known on {platform.machine()}",
-            f"refused to a submission: {', '.join(list(syscalls.refused())[:4])}, …"
-            if syscalls.refused()
-            else "not used",
-        ],
+        ["seccomp", *_seccomp()],
         ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
         ["cgroups", *_cgroups()],
         *_limits(),

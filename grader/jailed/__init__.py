@@ -2,6 +2,7 @@
 
     wire.py      messages between the jail and the grader: framed JSON, capped
     confine.py   the walls around one submission: namespaces, mounts, limits, capabilities
+    syscalls.py  the system calls that are refused to it
     shell.py     a warm IPython that runs a cell and returns its outputs
     worker.py    one submission: runs cells and observes answers, one message at a time
     __main__.py  the zygote: imports everything once, then forks a worker for each submission

@@ -6,7 +6,7 @@
 It is told, in JSON:
 
     {"import": ["torch._dynamo"]}                            it does, and says nothing
-    {"files": "my_assignment"}, and an open folder           it reads what submissions are to find beside them
+    {"file": "public.json", "of": "my_assignment"}, and that file, open   submissions will find it beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
     {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
     {"end": 2}                                               that submission ends, after 2 s if not by itself
@@ -105,7 +105,6 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
             if control.fileno() in ready:
                 message = control.recv(MOST_BYTES)
                 if not message:
-                    os.kill(pid, signal.SIGKILL)
                     sys.exit(0)
                 if select.select([ended], [], [], json.loads(message)["end"])[0]:
                     break
@@ -114,6 +113,9 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
                 why = _too_much(pid)
             if why:
                 os.kill(pid, signal.SIGKILL)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # it is not left without a watch
+        raise
     finally:
         os.close(ended)
         _, status, used = os.wait4(pid, 0)
@@ -176,16 +178,6 @@ class _Layer(nn.Linear):
         return functools.reduce(torch.add, (super(_Layer, self).forward(each) for each in inputs)).relu()
 
 
-def _read(folder: int) -> dict[str, bytes]:
-    """By name, the files of an open folder that are no notebooks. Read here: a submission might not be allowed to."""
-    found = {}
-    for entry in os.scandir(folder):
-        if entry.is_file() and not entry.name.endswith(".ipynb"):
-            with open(os.open(entry.name, os.O_RDONLY, dir_fd=folder), "rb") as file:
-                found[entry.name] = file.read()
-    return found
-
-
 def main() -> None:
     """Serve submissions until the grader closes the connection."""
     descriptor, *flags = sys.argv[1:]
@@ -208,9 +200,9 @@ def main() -> None:
             case {"import": [*imports]}:
                 if not all(name in sys.modules for name in imports):
                     _prepare(imports)
-            case {"files": str(assignment)}:
-                files[assignment] = _read(descriptors[0])
-                os.close(descriptors[0])
+            case {"file": str(name), "of": str(assignment)}:
+                with open(descriptors[0], "rb") as file:
+                    files.setdefault(assignment, {})[name] = file.read()
             case {"twin": _}:
                 if os.fork() == 0:
                     control.close()

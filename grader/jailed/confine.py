@@ -11,8 +11,11 @@ import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
 from pathlib import Path
+
+from grader.jailed import syscalls
 
 SCRATCH = Path("/scratch")
 MOST_SCRATCH = "64m"
@@ -24,13 +27,18 @@ MOST_PROCESSES = 64
 MOST_SHARED = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
 
 _NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 0x4000, 0x40000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 15, 24, 38
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
+_FIRST_OF_OURS = 2_000_000_000  # of users that no system gives to anybody
 
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_PR_GET_TID_ADDRESS = 40
 _CLONE3 = 435  # the same on all machines
+_CLONE_CHILD_SETTID, _CLONE_CHILD_CLEARTID = 0x01000000, 0x00200000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _python = ctypes.PyDLL(None, use_errno=True)  # for calls between which Python must not switch threads
@@ -57,9 +65,12 @@ def hide_memory() -> None:
 
 
 def owner() -> tuple[int, int]:
-    """The user and the group that submissions belong to: this process's, but nobody if that is root."""
+    """The user and the group that submissions belong to: this process's; of root, nobody else's.
+
+    Users have limits, too, and may disturb what is theirs: of root's zygotes each has a user for its submissions.
+    """
     user, group = os.geteuid(), os.getegid()
-    return (_NOBODY, _NOBODY) if user == 0 else (user, group)
+    return (_FIRST_OF_OURS + os.getpid(),) * 2 if user == 0 else (user, group)
 
 
 def fork_into_namespaces(owner: tuple[int, int]) -> int:
@@ -76,6 +87,12 @@ def fork_into_namespaces(owner: tuple[int, int]) -> int:
     Raises:
         OSError: the kernel does not allow it.
     """
+    # Where glibc keeps the number of the thread, so that the kernel writes the new one there, as for `fork`.
+    thread = ctypes.c_void_p()
+    known = _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread), 0, 0, 0) == 0 and thread.value
+    flags = _NAMESPACES | (_CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID if known else 0)
+    # `struct clone_args` of <linux/sched.h>: flags, pidfd, child_tid, parent_tid, exit_signal, and what threads need
+    arguments = (ctypes.c_uint64 * 8)(flags, 0, thread.value or 0, 0, signal.SIGCHLD)
     groups = os.getgroups()
     as_root = os.geteuid() == 0
     if as_root:
@@ -83,8 +100,6 @@ def fork_into_namespaces(owner: tuple[int, int]) -> int:
         os.setegid(owner[1])
         os.seteuid(owner[0])
     _python.PyOS_BeforeFork()
-    # `struct clone_args` of <linux/sched.h>: flags, pidfd, child_tid, parent_tid, exit_signal, and what threads need
-    arguments = (ctypes.c_uint64 * 8)(_NAMESPACES, 0, 0, 0, signal.SIGCHLD)
     pid: int = _python.syscall(_CLONE3, arguments, ctypes.sizeof(arguments))
     error = ctypes.get_errno()
     if pid == 0:
@@ -110,8 +125,7 @@ def _become_nobody(owner: tuple[int, int]) -> None:
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
-def _mount(kind: str, where: str, options: str) -> None:
-    flags = _MS_NOSUID | _MS_NODEV
+def _mount(kind: str, where: str, options: str, flags: int = _MS_NOSUID | _MS_NODEV) -> None:
     _checked(_libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()), f"mount {where}")
 
 
@@ -121,6 +135,7 @@ def close_walls(owner: tuple[int, int]) -> None:
     Args:
         owner: of the namespaces.
     """
+    os.setsid()  # signals to a group of processes know no namespaces
     _become_nobody(owner)
     die_with_parent()
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
@@ -132,6 +147,7 @@ def close_walls(owner: tuple[int, int]) -> None:
     else:
         _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
     _mount("tmpfs", "/dev/shm", f"size={MOST_SHARED},nr_inodes=4096,mode=0700")
+    _mount("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620", _MS_NOSUID | _MS_NOEXEC)
     # When memory gets short, the kernel takes the submission, never the grader.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
@@ -150,3 +166,13 @@ def close_walls(owner: tuple[int, int]) -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
     os.chdir(SCRATCH)
+    _refuse_system_calls()
+
+
+def _refuse_system_calls() -> None:
+    program = syscalls.program()
+    if program:
+        lines = ctypes.create_string_buffer(program, len(program))
+        # `struct sock_fprog` of <linux/filter.h>: how many lines of eight bytes, and where
+        filtered = struct.pack("@HP", len(program) // 8, ctypes.addressof(lines))
+        _checked(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filtered, 0, 0), "prctl(seccomp)")

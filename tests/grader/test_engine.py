@@ -1,5 +1,6 @@
 """The engine and the wire, part by part. What submissions do to them is in test_attacks.py."""
 
+import ast
 import contextlib
 import errno
 import json
@@ -15,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbconvert import HTMLExporter
 
-from grader import class_run, jail, repair, syscalls
+from grader import class_run, jail, repair
 from grader.accuracy import right_answers
 from grader.authoring import load
-from grader.jailed import wire
+from grader.jailed import syscalls, wire
 from grader.submissions import fill_in, solution_cells
 from tests import ROOT
 from tests.grader.attacks import POINTS
@@ -169,10 +170,65 @@ def test_system_calls_are_refused_and_others_are_not(judge):
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
     )
-    wire.send(channel, {"do": "run", "source": source, "seconds": 10})
-    (output,) = wire.receive(channel)["outputs"]
+    assert _said(judge.zygote, channel, source) == ([-1] * len(numbers), errno.EPERM, 1)
+    source = """
+import errno, fcntl, os, pty, signal, socket, subprocess, sys, threading, torch
+
+def refused(what):
+    try:
+        what()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+(
+    refused(lambda: fcntl.fcntl(os.open(torch.__file__, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)),
+    refused(lambda: socket.socket(40, socket.SOCK_STREAM)),  # of a virtual machine and its host
+    libc.syscall(435, 0, 0),
+    errno.errorcode[ctypes.get_errno()],
+    subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode != 0,
+    # What answers may well do:
+    refused(lambda: socket.socket()),
+    subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True).stdout,
+    refused(lambda: signal.pthread_kill(threading.main_thread().ident, 0)),
+    [os.close(end) for end in pty.openpty()],
+)
+"""
+    expected = ("EPERM", "EAFNOSUPPORT", -1, "ENOSYS", True, None, b"1\n", None, [None, None])
+    assert _said(judge.zygote, channel, source) == expected
     judge.zygote.end(channel)
-    assert output["data"]["text/plain"] == str(([-1] * len(numbers), errno.EPERM, 1))
+
+
+def _said(zygote, channel, source):
+    wire.send(channel, {"do": "run", "source": source, "seconds": 20})
+    (output,) = wire.receive(channel)["outputs"]
+    assert output["output_type"] == "execute_result", output
+    return ast.literal_eval(output["data"]["text/plain"])
+
+
+@isolated
+def test_twins_submissions_do_not_reach_each_other(judge):
+    """They run at the same time and in the same jail."""
+    first, second = judge.zygote.twin(), judge.zygote.twin()
+    one, other = first.begin(jail.Begin()), second.begin(jail.Begin())
+    try:
+        _said(first, one, "import os\nterminal = os.openpty()\nos.ttyname(terminal[1])")
+        source = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+before = os.listdir("/dev/pts")
+os.kill(0, signal.SIGTERM)
+os.setpriority(os.PRIO_PGRP, 0, 19)
+os.setpriority(os.PRIO_USER, 0, 19)
+before
+"""
+        assert _said(second, other, source) == ["ptmx"]
+        assert _said(first, one, "os.getpriority(os.PRIO_PROCESS, 0), os.getpid()") == (0, 1)
+        ours = psutil.Process().children(recursive=True)
+        assert {each.nice() for each in ours if each.name() in ("zygote", "bwrap")} == {0}
+    finally:
+        for zygote, channel in ((first, one), (second, other)):
+            zygote.end(channel)
+            zygote.stop()
 
 
 @isolated
