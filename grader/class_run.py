@@ -100,7 +100,7 @@ class _Exam:
 
 
 class Judge:
-    """Grades submissions, one after the other, with a jail of its own.
+    """Grades submissions, one after the other, with a zygote of its own.
 
     Args:
         order: what to grade.
