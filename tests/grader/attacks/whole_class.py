@@ -86,12 +86,17 @@ def grade_everybody(course: Course) -> Class:
     deadline = time.monotonic() + 10
     while _descendants() != running and time.monotonic() < deadline:  # what was killed is gone a moment later
         time.sleep(0.1)
-    lines = re.split(r"\n +\d+ / \d+  ", said)[1:]
     marks: dict[str, dict[str, float]] = {}
     for mark in course.marks():
         marks.setdefault(mark.student, {})[mark.exercise] = mark.score
     changed = before ^ _outside(course)
-    return Class({line.split()[0]: line for line in lines}, marks, changed, _descendants() - running)
+    return Class(_about_each(said), marks, changed, _descendants() - running)
+
+
+def _about_each(said: str) -> dict[str, str]:
+    """By student: the line that counts the submission, and the lines below it that are set in; nothing else."""
+    found = re.finditer(r"^ +\d+ / \d+  ((\S+) .*\n(?: {8}.*\n)*)", said, flags=re.MULTILINE)
+    return {match[2]: match[1] for match in found}
 
 
 @contextlib.contextmanager
