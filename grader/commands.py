@@ -45,7 +45,7 @@ def hand_in_sample(course: Course, arguments: Arguments) -> None:
             for student in gradebook.students:
                 if student.id.startswith(sample.PREFIX):
                     gradebook.remove_student(student.id)
-        print(f"removed {count} students of the sample class")
+        print(f"removed {_count(count, 'student')} of the sample class")
         return
     made_up = _sample_class(course, arguments)
     for student in made_up:
@@ -57,14 +57,20 @@ def hand_in_sample(course: Course, arguments: Arguments) -> None:
                 raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
             sample.hand_in(answers, released, course.submitted / student.name / assignment / notebook)
     count = sum(len(student.answers) for student in made_up)
-    print(f"{len(made_up)} students handed in {count} notebooks, in {course.submitted}")
+    print(f"{_count(len(made_up), 'student')} handed in {_count(count, 'notebook')}, in {course.submitted}")
 
 
 def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    return sample.students(
-        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in chosen]
+    """What the sample class hands in for the chosen assignments; the same, whichever others are chosen."""
+    folders = [course.solutions / name for name in course.assignments()]
+    everybody = sample.students(
+        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in folders]
     )
+    chosen = course.choose(arguments.assignments)
+    own = [{name: given for name, given in student.answers.items() if name in chosen} for student in everybody]
+    return [
+        sample.Student(student.name, answers) for student, answers in zip(everybody, own, strict=True) if answers
+    ]
 
 
 def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None:
@@ -80,7 +86,7 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
     due: list[HandedIn] = []
     for assignment, everything in chosen.items():
         new = [each for each in everything if each.due or arguments.force]
-        print(f"{assignment}: {len(everything)} submissions, {len(new)} to grade", flush=True)
+        print(f"{assignment}: {_count(len(everything), 'submission')}, {len(new)} to grade", flush=True)
         due += new
     if not due:
         return
@@ -90,7 +96,7 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
         progress.add(outcome)
     progress.end()
     if progress.failed:
-        raise CourseError(f"{progress.failed} submissions could not be graded; see above")
+        raise CourseError(f"{_count(progress.failed, 'submission')} could not be graded; see above")
 
 
 def show_doctor(course: Course, arguments: Arguments) -> None:
@@ -111,10 +117,14 @@ def feedback(course: Course, arguments: Arguments) -> None:
     for assignment in course.choose(arguments.assignments):
         graded = sorted(course.autograded.glob(f"*/{assignment}/{assignment}.ipynb"))
         due = [path for path in graded if arguments.force or _newer(path, _page(course, path))]
-        print(f"{assignment}: {len(graded)} graded, {len(due)} pages to write")
+        print(f"{assignment}: {len(graded)} graded, {_count(len(due), 'page')} to write")
         failed = _each(due, _student, lambda path: course.feedback(path.stem, _student(path)))
         if failed:
-            raise CourseError(f"{failed} pages could not be written; see above")
+            raise CourseError(f"{_count(failed, 'page')} could not be written; see above")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _student(graded: Path) -> str:
@@ -173,6 +183,8 @@ def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[M
         for exercise, answer in answers.items()
     }
     own = [mark for mark in marks if (mark.student, mark.assignment, mark.exercise) in known]
+    if not own:  # of other assignments only
+        return
     wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise]]
     for mark in wrong:
         right = known[mark.student, mark.assignment, mark.exercise]

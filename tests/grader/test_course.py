@@ -201,6 +201,12 @@ def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catal
     assert "sample class: all" in report
 
 
+def test_the_report_of_one_assignment_compares_it_with_what_all_of_the_class_gave(course, graded, capsys):
+    assert main_for(course, "status", NAME) == 0
+    own = sum(student.startswith(sample.PREFIX) and assignment == NAME for student, assignment, _ in graded)
+    assert f"sample class: all {own} marks are those of the catalogue" in capsys.readouterr().out
+
+
 def test_a_mark_of_the_sample_class_that_is_not_the_known_one_is_said(course, graded, sample_class, capsys):
     student = next(s.name for s in sample_class if NAME in s.answers)
 

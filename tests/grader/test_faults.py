@@ -230,7 +230,7 @@ def test_a_submission_that_vanishes_is_said_and_the_others_are_graded(trial):
     printed, said = running.communicate(timeout=120)
     assert running.returncode == 1
     assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} is not there any more", printed)
-    assert said == "grader: 1 submissions could not be graded; see above\n"
+    assert said == "grader: 1 submission could not be graded; see above\n"
     assert {mark.student for mark in trial.course.marks()} == set(others)
     assert {path.name for path in trial.course.autograded.iterdir()} == set(others)
     shutil.move(trial.course.root.parent / last, trial.course.submitted / last)
