@@ -68,9 +68,7 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
     )
     chosen = course.choose(arguments.assignments)
     own = [{name: given for name, given in student.answers.items() if name in chosen} for student in everybody]
-    return [
-        sample.Student(student.name, answers) for student, answers in zip(everybody, own, strict=True) if answers
-    ]
+    return [sample.Student(student.name, answers) for student, answers in zip(everybody, own, strict=True) if answers]
 
 
 def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None:
