@@ -235,4 +235,35 @@ if libc.unshare(0x10000000 | 0x20000) == 0:
     libc.mount(None, b"/", None, 32 | 4096, None)
 """,
     ),
+    Attack(
+        "disturb_others",
+        "signals every process that it can name, takes their priority, and makes them wait for Python's files",
+        """\
+import fcntl
+import glob
+import os
+import signal
+import time
+
+import torch
+
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+for kind in (os.PRIO_PGRP, os.PRIO_USER):
+    os.setpriority(kind, 0, 19)
+for path in glob.glob(os.path.join(os.path.dirname(torch.__file__), "lib", "*.so")):
+    try:
+        fcntl.fcntl(os.open(path, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        pass
+for target in (-1, 0):
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGSTOP):
+        try:
+            os.kill(target, number)
+        except OSError:
+            pass
+time.sleep(1)
+""",
+        most=0,
+    ),
 )
