@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -132,7 +133,8 @@ class Worker:
 
     def _ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
         assert self._channel is not None
-        self._channel.settimeout(min(seconds, self._deadline - time.monotonic()) + SECONDS_OF_GRACE)
+        left = self._deadline - time.monotonic()
+        self._channel.settimeout(max(0.0, min(seconds, left)) + SECONDS_OF_GRACE)
         try:
             send(self._channel, message)
             return receive(self._channel)
@@ -204,8 +206,16 @@ def grade(
 
 def _as_cell(notes: Sequence[str]) -> NotebookNode:
     """What had to be done to the submission, for the student to read. Notes quote names that a student has chosen."""
-    lines = "".join(f"\n- {html.escape(note)}" for note in notes)
+    lines = "".join(f"\n- {_literally(note)}" for note in notes)
     return nbformat.v4.new_markdown_cell(f"**The grader's notes on this notebook**\n{lines}\n", id="grader-notes")
+
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]$~|]")
+
+
+def _literally(text: str) -> str:
+    """A text in which Markdown finds nothing to do: on one line, no tags, no links."""
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split())))
 
 
 def _exercise_of(cell: NotebookNode, exercises: Mapping[str, Exercise]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from grader.jailed.wire import parse
 MOST_BYTES = 50 * 2**20
 MOST_CELLS = 500
 MOST_CHARACTERS = 200_000  # of one cell's source
+MOST_NAMED = 5  # of files, in a sentence
+MOST_PICTURES = 20  # pasted into a text cell
+MOST_OF_A_PICTURE = 8_000_000  # characters
 
 
 class BadSubmission(Exception):
@@ -50,13 +54,18 @@ def find(folder: Path, assignment: str) -> tuple[Path, tuple[str, ...]]:
     found = sorted(path for path in folder.glob("*.ipynb") if path.is_file() and not path.is_symlink())
     if named in found:
         extra = [path.name for path in found if path != named]
-        return named, (f"Also handed in, and not looked at: {', '.join(extra)}.",) if extra else ()
+        return named, (f"Also handed in, and not looked at: {_some(extra)}.",) if extra else ()
     if named.is_symlink():
         raise BadSubmission(f"{named.name} is a link, not a notebook")
     if len(found) == 1:
         return found[0], (f"The notebook is called {found[0].name}; it was graded as {named.name}.",)
-    there = ", ".join(path.name for path in found) or "no notebook at all"
+    there = _some([path.name for path in found]) or "no notebook at all"
     raise BadSubmission(f"there is no {named.name}; there is {there}")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def read(path: Path) -> NotebookNode:
@@ -84,7 +93,10 @@ def read(path: Path) -> NotebookNode:
             raise BadSubmission(f"{path.name} has the old format {form['nbformat']} and is damaged") from error
     if not isinstance(form.get("cells"), list):
         raise BadSubmission(f"{path.name} has no cells")
-    return nbformat.from_dict(form)
+    try:
+        return nbformat.from_dict(form)
+    except RecursionError as error:
+        raise BadSubmission(f"{path.name} is not a notebook that can be read: it is nested too deeply") from error
 
 
 def repair(release: NotebookNode, submission: NotebookNode, kept: tuple[str, ...] = ()) -> Repaired:
@@ -136,8 +148,10 @@ def repair(release: NotebookNode, submission: NotebookNode, kept: tuple[str, ...
         name = _id(cell)
         if name in answers:
             source = _source(answers[name])
-            if source != _source(cell):
-                cell.source = source if cell.cell_type == "code" else harmless(source)
+            if source != _source(cell) and cell.cell_type == "code":
+                cell.source = source
+            elif source != _source(cell):
+                cell.update(_text(answers[name]))
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         result.cells.append(cell)
@@ -174,20 +188,70 @@ def _source(cell: NotebookNode) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")[:MOST_CHARACTERS]
 
 
-# Where a tag, an entity or the address of a program begins, in Markdown or TeX.
-_ALIVE = re.compile(r"(?<=<)(?=[a-z/!?])|(?<=&)(?=[#a-z])|(?<=script)(?=\s*:)|(?<=data)(?=\s*:)", re.IGNORECASE)
+def _loosely(word: str) -> str:
+    """The letters of a word, and between them what Markdown or a browser leaves out of an address."""
+    return r"[\s\\\x00-\x1f]*".join([*word, ""])
 
 
-def harmless(text: str) -> str:
+# Where a tag, an entity, a picture or the address of a program begins, in Markdown or TeX.
+_ALIVE = re.compile(
+    "|".join(
+        [r"(?<=<)(?=[a-z/!?])", r"(?<=&)(?=[#a-z])", r"(?<=!)(?=\[)"]
+        + [rf"{_loosely(scheme)}(?=:)" for scheme in ("script", "data")]
+    ),
+    re.IGNORECASE,
+)
+_PICTURE = re.compile(r"!(\[[^\[\]<&\n]*\]\(attachment:([\w.-]+)\))", re.ASCII)
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\n]*")
+
+
+def harmless(text: str, pictures: Collection[str] = ()) -> str:
     """Text in which no browser finds a program: it looks the same, with an invisible space where one would begin.
 
     nbgrader shows text cells as they are, in the browser of whoever marks them, who may do there what nbgrader may.
+    A picture becomes a link, because its address is called as soon as it is shown.
+
+    Args:
+        text: Markdown or TeX.
+        pictures: names of those that lie in the notebook itself; they stay.
     """
-    return _ALIVE.sub("\N{ZERO WIDTH SPACE}", text)
+    parts, start = [], 0
+    for found in _PICTURE.finditer(text):
+        if found[2] in pictures:
+            parts += [_broken(text[start : found.start()]), found[0]]
+            start = found.end()
+    return "".join([*parts, _broken(text[start:])])
+
+
+def _broken(text: str) -> str:
+    return _ALIVE.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
+
+
+def _pictures(cell: NotebookNode) -> dict[str, dict[str, str]]:
+    """The pictures that were pasted into a text cell, by name."""
+    given = cell.get("attachments")
+    kept: dict[str, dict[str, str]] = {}
+    for name, data in given.items() if isinstance(given, dict) else ():
+        for mime in ("image/png", "image/jpeg"):
+            content = data.get(mime) if isinstance(data, dict) else None
+            if isinstance(content, str) and len(content) <= MOST_OF_A_PICTURE and _BASE64.fullmatch(content):
+                kept[name] = {mime: content}
+    return dict(list(kept.items())[:MOST_PICTURES])
+
+
+def _text(cell: NotebookNode) -> dict[str, Any]:
+    """The source of a text cell, harmless, and its pictures."""
+    pictures = _pictures(cell)
+    text = {"source": harmless(_source(cell), pictures)}
+    return {**text, "attachments": pictures} if pictures else text
 
 
 def _plain_cell(cell: NotebookNode, number: int) -> NotebookNode:
     """A cell that the student has added, without what a notebook may carry besides its source."""
-    make = {"code": nbformat.v4.new_code_cell, "raw": nbformat.v4.new_raw_cell}
-    source = _source(cell) if cell.cell_type == "code" else harmless(_source(cell))
-    return make.get(cell.cell_type, nbformat.v4.new_markdown_cell)(source, id=f"added-{number}")
+    name = f"added-{number}"
+    match cell.cell_type:
+        case "code":
+            return nbformat.v4.new_code_cell(_source(cell), id=name)
+        case "raw":
+            return nbformat.v4.new_raw_cell(harmless(_source(cell)), id=name)
+    return nbformat.v4.new_markdown_cell(**_text(cell), id=name)

@@ -33,7 +33,7 @@ _MACHINES = {
             "inotify_init": 253,
             "inotify_init1": 294,
         },
-        {"clone": 56, "socket": 41, "fcntl": 72},
+        {"clone": 56, "socket": 41, "fcntl": 72, "setrlimit": 160, "prlimit64": 302},
     ),
     "aarch64": (
         0xC00000B7,
@@ -54,7 +54,7 @@ _MACHINES = {
             "setns": 268,
             "inotify_init1": 26,
         },
-        {"clone": 220, "socket": 198, "fcntl": 25},
+        {"clone": 220, "socket": 198, "fcntl": 25, "setrlimit": 164, "prlimit64": 261},
     ),
 }
 # The same on all machines.
@@ -65,6 +65,7 @@ _X32 = 0x40000000  # of the second numbering that x86_64 has
 _NAMESPACES = 0x7E020000  # CLONE_NEW* of <linux/sched.h>
 _FAMILIES = (1, 2, 10, 16)  # of sockets: unix, inet, inet6, netlink; others may lead out of a network namespace
 _SET_LEASE = 1024
+_LIMIT_OF_CPU = 0  # RLIMIT_CPU; who is over it is killed by the kernel, as somebody from outside would kill
 
 # Of <linux/bpf_common.h> and <linux/seccomp.h>.
 _LOAD, _IF_EQUAL, _IF_GREATER_OR_EQUAL, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -101,6 +102,8 @@ def program() -> bytes:
         lines += _if(number, [refuse])
     lines += _if(partly["clone"], [(_LOAD, 0, 0, _FIRST), (_IF_ANY_BIT, 0, 1, _NAMESPACES), refuse, allow])
     lines += _if(partly["fcntl"], [(_LOAD, 0, 0, _SECOND), (_IF_EQUAL, 0, 1, _SET_LEASE), refuse, allow])
+    for name, argument in (("setrlimit", _FIRST), ("prlimit64", _SECOND)):
+        lines += _if(partly[name], [(_LOAD, 0, 0, argument), (_IF_EQUAL, 0, 1, _LIMIT_OF_CPU), refuse, allow])
     families = [(_IF_EQUAL, len(_FAMILIES) - k, 0, family) for k, family in enumerate(_FAMILIES)]
     lines += _if(
         partly["socket"], [(_LOAD, 0, 0, _FIRST), *families, (_RETURN, 0, 0, _FAIL | errno.EAFNOSUPPORT), allow]

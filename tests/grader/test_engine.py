@@ -3,9 +3,11 @@
 import ast
 import contextlib
 import errno
+import html
 import json
 import platform
 import re
+import resource
 import socket
 import struct
 
@@ -247,14 +249,120 @@ def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
         assert judge.zygote.end(channel, lost=True) == "killed"
 
 
-def test_what_a_browser_would_run_is_broken_and_looks_the_same():
-    text = """1 < 2 & 3, `a<b`, $x<y$ <script>alert(1)</script> <img src=x onerror=alert(1)>
-[here](javascript:alert(1)) [or](JavaScript :alert(1)) [or](&#106;avascript:alert(1)) <a href="data:text/html,x">"""
+def shown(*cells):
+    """As nbgrader's feedback and its formgrader show cells."""
+    return HTMLExporter(template_name="basic").from_notebook_node(nbformat.v4.new_notebook(cells=[*cells]))[0]
+
+
+def is_alive(page):
+    return re.search(r"<(script|img)|(href|src)=.?\s*(\w*script|data)\s*:", page, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 < 2 & 3, `a<b`, $x<y$ <script>alert(1)</script> <img src=x onerror=alert(1)>",
+        "[here](javascript:alert(1)) [or](JavaScript :alert(1)) [or](&#106;avascript:alert(1))",
+        '<a href="data:text/html,x">',
+        r"[an escaped colon](javascript\:alert(1)) [another](vbscript\:x) [data](data\:text/html;base64,PHg+)",
+        "[by reference][r]\n\n[r]: javascript\\:alert(1)",
+        "[in brackets](<javascript\\:alert(1)>) [a tab](<javas\tcript:alert(1)>) <javascript:alert(1)>",
+        "![seen](http://example.org/seen.png) ![out](/logout) ![by reference][r]\n\n[r]: /logout",
+        "![not in the notebook](attachment:drawing.png)",
+    ],
+)
+def test_what_a_browser_would_run_or_call_is_broken_and_looks_the_same(text):
     safe = repair.harmless(text)
     assert safe.replace("\N{ZERO WIDTH SPACE}", "") == text
-    shown = HTMLExporter(template_name="basic").from_notebook_node(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(safe)])
-    )[0]
-    assert not re.search(r"<(script|img|a href=.?data)", shown, re.IGNORECASE)
-    assert not re.search(r"href=.?(javascript|data):", shown, re.IGNORECASE)
-    assert "1 &lt; 2 &amp; 3" in shown
+    assert not is_alive(shown(nbformat.v4.new_markdown_cell(safe)))
+
+
+def test_what_is_no_program_can_still_be_read():
+    page = shown(nbformat.v4.new_markdown_cell(repair.harmless("1 < 2 & 3 [there](https://pytorch.org)")))
+    assert "1 &lt; 2 &amp; 3" in page
+    assert 'href="https://pytorch.org"' in page
+
+
+def test_a_tab_does_not_hide_a_program_in_tex():
+    assert "javas\tcript:" not in repair.harmless("$\\href{javas\tcript:alert(1)}{w}$")
+
+
+def test_a_pasted_picture_stays_and_another_kind_of_attachment_does_not(judge, release, right, hand_in):
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    pasted = nbformat.v4.new_markdown_cell("![mine](attachment:mine.png) ![other](attachment:other.svg)")
+    pasted.attachments = {"mine.png": {"image/png": pixel}, "other.svg": {"image/svg+xml": "<svg onload='x'/>"}}
+    notebook = fill_in(release, right)
+    notebook.cells.append(pasted)
+    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
+    nbformat.validate(graded)
+    assert graded.cells[-1].attachments == {"mine.png": {"image/png": pixel}}
+    assert shown(graded.cells[-1]).count("<img") == 1
+
+
+def test_a_files_name_is_a_name_and_nothing_else(judge, release, right, hand_in):
+    name = "[a <b>report](javascript:alert(1)) `$x$` _y_ \n\n# z.ipynb"
+    graded = notebook_of(grade(judge, "eve", hand_in(fill_in(release, right), "eve", name)))
+    page = shown(graded.cells[0])
+    assert "a &lt;b&gt;report" in page
+    assert not re.search(r"<(a|b|code|em|h1)\b", page)
+    assert " ".join(name.split()) in html.unescape(re.sub("<[^>]*>", "", page))
+
+
+def test_a_notebook_nested_beyond_what_can_be_read_is_refused_in_a_line(judge, release, right, hand_in):
+    for deep in (300, 600, 900, 100_000):
+        nested = '{"x":' + '{"a":' * deep + "1" + "}" * deep + ","
+        outcome = grade(judge, "ada", hand_in(nested + nbformat.writes(fill_in(release, right))[1:]))
+        assert not outcome.ours
+        assert outcome.entry or "nested" in outcome.problem or "recursion" in outcome.problem
+
+
+def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, hand_in, monkeypatch):
+    folder = hand_in(fill_in(release, right))
+    for number in range(40):
+        with (folder / f"{number:02}.ipynb").open("wb") as file:
+            file.truncate(50 * 2**20)
+    _, (note,) = repair.find(folder, NAME)
+    assert note.endswith("04.ipynb and 35 more.")
+    order = class_run.Order(SOLUTIONS.parent, RELEASE.parent, seed=1)
+    read, content = [], class_run._content
+    monkeypatch.setattr(class_run, "_content", lambda path: read.append(path.name) or content(path))
+    before = class_run.fingerprint(order, class_run.Submission("ada", NAME, folder))
+    assert read == [f"{NAME}.ipynb"]
+    (folder / "00.ipynb").unlink()
+    assert class_run.fingerprint(order, class_run.Submission("ada", NAME, folder)) != before
+
+
+@isolated
+def test_who_lowers_its_own_limit_does_not_look_like_somebody_outside(judge, release, right, hand_in):
+    source = """
+import resource
+for number in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
+    try:
+        resource.setrlimit(number, (1, 1))
+        print("set", number)
+    except (OSError, ValueError):
+        print("refused", number)
+"""
+    notebook = fill_in(release, right)
+    notebook.cells.append(nbformat.v4.new_code_cell(source))
+    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
+    assert graded.cells[-1].outputs[0].text == f"refused {resource.RLIMIT_CPU}\nset {resource.RLIMIT_NOFILE}\n"
+
+
+def test_a_message_of_millions_of_values_is_refused_before_it_takes_memory():
+    with pytest.raises(ValueError, match="more than"):
+        wire.parse("[" + "[]," * 10**6 + '"\\ud800"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (r'"\ud800"', "?"),
+        (r'"\ud83d\ude00"', "\N{GRINNING FACE}"),
+        (r'"\\ud800"', r"\ud800"),
+        (r'"\\\ud800"', "\\?"),
+        (r'"\udc00\ud83d\ude00\ud83d"', "?\N{GRINNING FACE}?"),
+    ],
+)
+def test_half_a_character_becomes_a_question_mark(text, read):
+    assert wire.parse(text) == read
