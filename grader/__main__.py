@@ -102,9 +102,9 @@ def parser() -> argparse.ArgumentParser:
 
         One row for each student and assignment, by nbgrader's own exporter.
         """,
-        {"": "to grader/marks.csv", "--to marks.csv": "to a file of yours"},
+        {"": "to grader/marks.csv", "--to term.csv": "to a file of yours"},
         of_assignments=False,
-    ).add_argument("--to", type=Path, default=HERE / "marks.csv", metavar="FILE", help="default: grader/marks.csv")
+    ).add_argument("--to", type=Path, metavar="FILE", help="default: marks.csv in the course")
     command(
         "status",
         """Show the marks of the class, by assignment, student and exercise.

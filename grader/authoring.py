@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import runpy
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 import torch
+from nbformat.notebooknode import NotebookNode
 from torch import nn
 from torch.nn import functional as F
 
@@ -135,6 +136,21 @@ def _some(check: Check, secret: Sequence[Case], draw: Random | None) -> Iterator
         of_group = [case for case in secret if case.group == group]
         chosen = draw.sample(range(len(of_group)), min(SECRET_CASES_OF_STRUCTURE, len(of_group)))
         yield from (of_group[k] for k in sorted(chosen))
+
+
+def points_that_differ(tasks: Iterable[Task], notebook: NotebookNode) -> str:
+    """Where the points of checks and those of the autograde cells are not the same, in a few words; or nothing."""
+    cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
+    for task in tasks:
+        own, cell = sum(check.points for check in task.checks), cells.get(f"test_{task.name}")
+        if cell is None:
+            return f"the notebook has no cell test_{task.name}"
+        if own != cell.metadata.nbgrader.points:
+            worth = cell.metadata.nbgrader.points
+            return (
+                f"the checks of {task.name} are worth {own:g} points, the notebook's cell test_{task.name} {worth:g}"
+            )
+    return ""
 
 
 def define(source: str, name: str) -> Any:

@@ -27,7 +27,7 @@ from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.exercises import Exercise, read_public
 from grader import engine, jail, repair
-from grader.authoring import Task, load
+from grader.authoring import Task, load, points_that_differ
 from grader.jailed import confine
 from grader.record import Entry, entry_of
 
@@ -135,9 +135,14 @@ class Judge:
             release = self.order.releases / assignment
             public = read_public(release / "public.json").exercises
             tasks = self.tasks(assignment)
+            notebook = nbformat.read(release / f"{assignment}.ipynb", as_version=4)
+            problem = points_that_differ(tasks.values(), notebook)
+            if problem or not tasks.keys() <= public.keys():
+                why = problem or f"{sorted(tasks.keys() - public.keys())[0]} is new"
+                raise GraderError(f"{assignment} is not the one that was released: {why}; first: python -m grader "
+                                  f"release {assignment}")  # fmt: skip
             self._exams[assignment] = _Exam(
-                {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()},
-                nbformat.read(release / f"{assignment}.ipynb", as_version=4),
+                {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()}, notebook
             )
         return self._exams[assignment]
 
@@ -273,7 +278,7 @@ def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote) -
 def _said_of(assignment: str) -> Iterator[None]:
     try:
         yield
-    except jail.JailError:
+    except (jail.JailError, GraderError):
         raise
     except Exception as error:
         raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
@@ -357,7 +362,28 @@ def fingerprint(order: Order, submission: Submission) -> str:
     for path in found:
         looked_at = path.stem == submission.assignment or len(found) == 1
         digest.update(os.fsencode(path.name) + b"\0" + (_content(path) if looked_at else b"") + b"\0")
+    digest.update(handed_in_at(submission.folder) or b"")
     return digest.hexdigest()
+
+
+MOST_OF_A_DATE = 100  # bytes
+
+
+def handed_in_at(folder: Path) -> bytes | None:
+    """What `timestamp.txt` says, as nbgrader's collectors write it; None if there is no such file.
+
+    Raises nothing: what is no file says nothing.
+    """
+    path = folder / "timestamp.txt"
+    if not path.is_symlink() and not path.exists():
+        return None
+    try:
+        if path.is_symlink() or not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(MOST_OF_A_DATE)
+    except OSError:
+        return b""
 
 
 def versions(order: Order, assignment: str) -> str:
@@ -387,5 +413,6 @@ def _content(path: Path) -> bytes:
 def _digest(files: tuple[tuple[Path, int], ...]) -> str:
     digest = hashlib.sha256(importlib.metadata.version("torch").encode())
     for path, _ in files:
-        digest.update(str(path).encode() + path.read_bytes())
+        # Not the whole path: a course that has been moved is the same course.
+        digest.update(f"{path.parent.name}/{path.name}".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -25,7 +25,8 @@ from grader.alone import NotAlone, alone
 from grader.authoring import load
 from grader.class_run import GraderError
 from grader.course import Course, CourseError, HandedIn, Mark
-from grader.progress import Progress
+from grader.progress import Progress, visible
+from grader.repair import some
 
 T = TypeVar("T")
 
@@ -86,6 +87,9 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
         new = [each for each in everything if each.due or arguments.force]
         print(f"{assignment}: {_count(len(everything), 'submission')}, {len(new)} to grade", flush=True)
         due += new
+    if not arguments.students:
+        for line in course.not_looked_at():
+            print(f"  not looked at: {visible(line)}", flush=True)
     if not due:
         return
     course.prove_writable()
@@ -155,19 +159,30 @@ def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None
 
 def export(course: Course, arguments: Arguments) -> None:
     """Write all marks to a CSV file."""
-    course.export(arguments.to)
-    print(f"marks: {arguments.to}")
+    to = arguments.to or course.root / "marks.csv"
+    course.export(to)
+    print(f"marks: {to}")
 
 
 def status(course: Course, arguments: Arguments) -> None:
     """Show the marks of the class, by assignment, student and exercise."""
     marks = course.marks()
-    if not marks:
-        print("nothing is graded yet; put submissions into submitted/ and run: python -m grader autograde")
+    nothing = True
     for assignment in course.choose(arguments.assignments):
         own = [mark for mark in marks if mark.assignment == assignment]
+        due = [each.student for each in course.submissions(assignment) if each.due]
         if own:
-            print(f"{assignment}\n{_class_report(own)}\n")
+            print(f"{assignment}\n{_class_report(own)}")
+        if any(mark.by_hand for mark in own):
+            print("? waits for a person: in the formgrader, Manual Grading")
+        if due:
+            names = visible(some(due))
+            print(f"not graded, or not as it is now: {names}. Run: python -m grader autograde {assignment}")
+        if own or due:
+            nothing = False
+            print()
+    if nothing:
+        print("nothing is handed in yet; put submissions into submitted/ and run: python -m grader autograde")
     if any(mark.student.startswith(sample.PREFIX) for mark in marks):
         _compare_with_catalogue(_sample_class(course, arguments), marks)
 
@@ -175,17 +190,19 @@ def status(course: Course, arguments: Arguments) -> None:
 def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[Mark]) -> None:
     """Say whether the sample class has the marks that its answers are worth."""
     known = {
-        (student.name, assignment, exercise): answer.points
+        (student.name, assignment, exercise): answer
         for student in made_up
         for assignment, answers in student.answers.items()
         for exercise, answer in answers.items()
     }
     own = [mark for mark in marks if (mark.student, mark.assignment, mark.exercise) in known]
+    # An answer in words is worth what the person says who has read it.
+    own = [m for m in own if not m.score or not known[m.student, m.assignment, m.exercise].in_words]
     if not own:  # of other assignments only
         return
-    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise]]
+    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise].points]
     for mark in wrong:
-        right = known[mark.student, mark.assignment, mark.exercise]
+        right = known[mark.student, mark.assignment, mark.exercise].points
         print(f"{mark.student}, {mark.exercise}: {mark.score:g} points, but the answer is worth {right:g}")
     if wrong:
         raise CourseError(f"{len(wrong)} of {len(own)} marks of the sample class are not those of the catalogue")
@@ -194,12 +211,16 @@ def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[M
 
 def _class_report(marks: Sequence[Mark]) -> Table:
     most = {mark.exercise: mark.most for mark in marks}
+    any_late = any(mark.late for mark in marks)
     rows = []
     for student in dict.fromkeys(mark.student for mark in marks):
-        scores = {mark.exercise: mark.score for mark in marks if mark.student == student}
-        total = f"{sum(scores.values()):g} / {sum(most.values()):g}"
-        rows.append([student, *(f"{scores.get(exercise, 0):g}" for exercise in most), total])
-    return Table(["student", *(f"{exercise} ({points:g})" for exercise, points in most.items()), "all"], rows)
+        own = {mark.exercise: mark for mark in marks if mark.student == student}
+        late = max(mark.late for mark in own.values())
+        scores = [f"{own[name].score:g}{'?' * own[name].by_hand}" if name in own else "0" for name in most]
+        total = f"{sum(mark.score for mark in own.values()) - late:g} / {sum(most.values()):g}"
+        rows.append([student, *scores, *([f"-{late:g}" if late else ""] if any_late else []), total])
+    heads = ["student", *(f"{exercise} ({points:g})" for exercise, points in most.items())]
+    return Table([*heads, *(["late"] if any_late else []), "all"], rows)
 
 
 def show_accuracy(course: Course, arguments: Arguments) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
@@ -26,14 +26,13 @@ from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, Submission, fingerprint, run
+from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
 SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
-MOST_OF_A_DATE = 100  # characters
 # The settings of nbgrader's `Autograde` that put the engine into it.
 OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 DEFAULT_ROOT = Path(__file__).resolve().parent
@@ -66,7 +65,17 @@ class HandedIn(Submission):
 
 @dataclass(frozen=True)
 class Mark:
-    """What the gradebook says about one answer."""
+    """What the gradebook says about one answer.
+
+    Attributes:
+        student: whose.
+        assignment: in which it is.
+        exercise: its name.
+        score: the points.
+        most: the points that there are.
+        by_hand: whether a person has to look at it.
+        late: the points that the whole submission loses for being late.
+    """
 
     student: str
     assignment: str
@@ -74,6 +83,7 @@ class Mark:
     score: float
     most: float
     by_hand: bool
+    late: float = 0.0
 
 
 class Course:
@@ -187,16 +197,38 @@ class Course:
 
         A submission is due if it was never graded, or if it, the release, the reference or the grader has changed.
         """
-        found = {path.parent.name: path for path in sorted(self.submitted.glob(f"*/{assignment}"))}
+        handed_in = sorted(self.submitted.glob(f"*/{assignment}"))
+        found = {path.parent.name: path for path in handed_in if not path.parent.name.startswith(".")}
         order = self.order()
+        with self.gradebook() as gradebook:
+            of = (
+                gradebook.db.query(SubmittedAssignment.student_id)
+                .join(Assignment)
+                .filter(Assignment.name == assignment)
+            )
+            entered = {student for (student,) in of}
         result = []
         for student, folder in found.items():
             if not students or student in students:
                 depends_on = fingerprint(order, Submission(student, assignment, folder))
                 known = self.autograded / student / assignment / FINGERPRINT
-                due = not (known.is_file() and known.read_text(encoding="ascii") == depends_on)
+                kept = known.is_file() and known.read_text(encoding="ascii") == depends_on
+                due = not kept or student not in entered  # in a gradebook that was put back, perhaps
                 result.append(HandedIn(student, assignment, folder, depends_on, due))
         return result
+
+    def not_looked_at(self) -> Iterator[str]:
+        """What lies where submissions are put, and is not the submission of anybody for an assignment."""
+        known = set(self.assignments())
+        for student in sorted(self.submitted.glob("[!.]*")):
+            if not student.is_dir():
+                yield f"{student.name}, which is not a student's folder"
+            elif not os.access(student, os.R_OK | os.X_OK):
+                yield f"{student.name}, which cannot be read"
+            else:
+                for path in sorted(student.glob("[!.]*")):
+                    if path.name not in known:
+                        yield f"{student.name}/{path.name}, which is not the folder of an assignment"
 
     def order(self, seed: int | None = None, isolated: bool = True) -> Order:
         """What a grading run of this course is about.
@@ -233,14 +265,14 @@ class Course:
             for outcome in run(order, due, jobs, zygote):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
-                    handed_in, note = _timestamp(outcome.submission.folder)
+                    handed_in, date, note = _timestamp(outcome.submission.folder)
                     marks.enter(student, assignment, outcome.entry, handed_in)
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
                     write_notebook(
                         outcome.entry.notebook,
                         self.autograded / student / assignment,
                         order.releases / assignment,
-                        {FINGERPRINT: depends_on[student, assignment]},
+                        {FINGERPRINT: depends_on[student, assignment], **date},
                     )
                     outcome = replace(outcome, notes=outcome.notes + note)
                 yield outcome
@@ -285,6 +317,7 @@ class Course:
                     grade.score,
                     grade.max_score,
                     grade.needs_manual_grade,
+                    notebook.late_submission_penalty or 0.0,
                 )
                 for assignment in gradebook.assignments
                 for submission in assignment.submissions
@@ -298,21 +331,26 @@ class Course:
         """Turn nbgrader's answer into an error of one line, if it is one."""
         if result["success"]:
             return
+        if "\nKeyboardInterrupt" in f"{result.get('error')}":  # Ctrl-C, which nbgrader takes for a failure
+            raise KeyboardInterrupt
         lines = f"{result.get('error')}\n{result.get('log')}".splitlines()
         # The log ends with "see above"; what one wants to read is the last exception in it.
         causes = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
-        raise CourseError(f"{what} failed: {causes[-1] if causes else lines[-1].strip() or 'no reason given'}")
+        cause = causes[-1] if causes else lines[-1].strip() or "no reason given"
+        if cause.startswith("SyntaxError"):
+            file, number = re.findall(r'File "(.*)", line (\d+)', "\n".join(lines))[-1]
+            cause = f"{cause} ({Path(file).name}, line {number})"
+        cause = re.sub(r"^grader\.[\w.]+: ", "", cause)  # the name of an error of ours
+        raise CourseError(f"{what} failed: {cause}")
 
 
-def _timestamp(folder: Path) -> tuple[datetime | None, tuple[str, ...]]:
-    """When it was handed in, as `timestamp.txt` says; with a note if that is there and no date."""
-    path = folder / "timestamp.txt"
-    if not (path.is_symlink() or path.exists()):
-        return None, ()
+def _timestamp(folder: Path) -> tuple[datetime | None, dict[str, str], tuple[str, ...]]:
+    """When it was handed in; the file that says so, for nbgrader; and a note if there is one that says no date."""
+    said = handed_in_at(folder)
+    if said is None:
+        return None, {}, ()
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("not a file")
-        with path.open("rb") as file:
-            return parse_utc(file.read(MOST_OF_A_DATE).decode("ascii").strip()), ()
-    except (OSError, ValueError, OverflowError):
-        return None, ("timestamp.txt does not say when it was handed in; it counts as handed in on time.",)
+        date = said.decode("utf-8-sig").strip()
+        return parse_utc(date), {"timestamp.txt": date}, ()
+    except (ValueError, OverflowError):
+        return None, {}, ("timestamp.txt does not say when it was handed in; it counts as handed in on time.",)

@@ -19,19 +19,27 @@ if TYPE_CHECKING:
     from grader.jail import Zygote
 
 
+class ReleaseError(Exception):
+    """An assignment that cannot be released, in one line that says why."""
+
+
 class WritePublicCases(NbGraderPreprocessor):
     """Puts `public.json` beside a released notebook: the public cases, and what the reference gives in them."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Leave the notebook alone; hand the file to nbconvert's writer."""
         from d2lblocks.checking.exercises import Public, write_public
-        from grader.authoring import load
+        from grader.authoring import load, points_that_differ
         from grader.release import address_of_the_book
 
         coursedir = self.parent.parent.coursedir
         source = Path(coursedir.format_path(coursedir.source_directory, ".", resources["nbgrader"]["assignment"]))
         book = address_of_the_book(source)
-        exercises = {name: replace(task.exercise(), book=book) for name, task in load(source).tasks.items()}
+        tasks = load(source).tasks
+        problem = points_that_differ(tasks.values(), nb)
+        if problem:
+            raise ReleaseError(f"{problem}; change one of the two, in {source}")
+        exercises = {name: replace(task.exercise(), book=book) for name, task in tasks.items()}
         by_hand = {
             cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
             for cell in nb.cells

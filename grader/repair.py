@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,17 @@ def find(folder: Path, assignment: str) -> tuple[Path, tuple[str, ...]]:
     found = sorted(path for path in folder.glob("*.ipynb") if path.is_file() and not path.is_symlink())
     if named in found:
         extra = [path.name for path in found if path != named]
-        return named, (f"Also handed in, and not looked at: {_some(extra)}.",) if extra else ()
+        return named, (f"Also handed in, and not looked at: {some(extra)}.",) if extra else ()
     if named.is_symlink():
         raise BadSubmission(f"{named.name} is a link, not a notebook")
     if len(found) == 1:
         return found[0], (f"The notebook is called {found[0].name}; it was graded as {named.name}.",)
-    there = _some([path.name for path in found]) or "no notebook at all"
-    raise BadSubmission(f"there is no {named.name}; there is {there}")
+    there = [path.name for path in found or sorted(folder.iterdir()) if path.name != "timestamp.txt"]
+    raise BadSubmission(f"there is no {named.name}; there is {some(there) or 'nothing'}")
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few of many names."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -81,7 +82,9 @@ def read(path: Path) -> NotebookNode:
         form = parse(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         what = "it is empty" if size == 0 else str(error)
-        raise BadSubmission(f"{path.name} is not a notebook that can be read: {what}") from error
+        raise BadSubmission(
+            f"{path.name} is not a notebook that can be read: {what}; ask for another copy"
+        ) from error
     except OSError as error:
         raise BadSubmission(f"{path.name} cannot be read: {error.strerror}") from error
     if not isinstance(form, dict) or not isinstance(form.get("nbformat"), int):
@@ -136,7 +139,8 @@ def repair(release: NotebookNode, submission: NotebookNode, kept: tuple[str, ...
     wanted = [name for name, cell in ours.items() if not _locked(cell)]
     if not answers and wanted:
         raise BadSubmission(
-            "none of the assignment's answer cells is in it; is it the notebook of another assignment?"
+            "none of the assignment's answer cells is in it; is it the notebook of another assignment, or was it "
+            "saved by a program that drops nbgrader's metadata?"
         )
     missing = [name for name in ours if name not in order]
     if missing:

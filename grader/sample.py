@@ -33,11 +33,13 @@ class Answer:
         id: what it is: ``"right"``, ``"weight_data"``.
         source: of the solution cell; None leaves the stub.
         points: that it must get.
+        in_words: whether a person marks it.
     """
 
     id: str
     source: str | None
     points: float
+    in_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ def answers(task: Task, worked: str) -> list[Answer]:
 
 
 # Answers in words: until somebody has read them they are worth nothing.
-_WRITTEN = [Answer("written", "The list is not registered, I think.", 0), Answer("blank", None, 0)]
+_WRITTEN = [
+    Answer("written", "The list is not registered, I think.", 0, in_words=True),
+    Answer("blank", None, 0, in_words=True),
+]
 
 # Makes a function, or the making of a layer, warn at each use.
 _CHATTER = """def _chattering(silent):
