@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import runpy
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -96,6 +97,8 @@ class Task:
         return self._bare(self.public, tuple(self.secret(draw)), draw)
 
     def _bare(self, public: tuple[Case, ...], secret: tuple[Case, ...] = (), draw: Random | None = None) -> Exercise:
+        for name in self.imports:  # a time limit that ends an import leaves half of a module behind
+            importlib.import_module(name)
         cases = (*public, *secret)
         checks = tuple(check.tried_on((*public, *_some(check, secret, draw))) for check in self.checks)
         expected = {check.id: tuple(self._expected(check, case) for case in check.cases) for check in checks}

@@ -399,17 +399,26 @@ def graphs(answer: Any, case: Case) -> Observation:
     return {"graph break": broken or "none", "number of graphs": traced, "output": outputs}
 
 
-def initial_values(answer: Any, case: Case, of: Sequence[str] = ()) -> Observation:
+def initial_values(answer: Any, case: Case, of: Sequence[str] = (), anew: bool = False) -> Observation:
     """How a fresh module's numbers are distributed; coarse enough to be the same for every seed.
 
     Args:
         answer: the student's.
         case: the case; its state is not loaded.
         of: paths of the tensors to look at, registered or not; all parameters if empty.
+        anew: whether to say, too, if a module that is made under another seed has the same numbers.
     """
-    built = build(answer, replace(case, state={}))
-    tensors = {f"`{path}`": built.at(path) for path in of} or built.parameters()
-    return {f"spread of {name}": _spread(t.detach().double()) for name, t in tensors.items()}
+
+    def numbers(seed: int) -> dict[str, Tensor]:
+        built = build(answer, replace(case, state={}, seed=seed))
+        return {f"`{path}`": built.at(path) for path in of} if of else {**built.parameters()}
+
+    tensors = numbers(case.seed)
+    seen: Observation = {f"spread of {name}": _spread(t.detach().double()) for name, t in tensors.items()}
+    if anew:
+        for name, other in numbers(case.seed + 1).items():
+            seen[f"answer to whether another one has the same {name}"] = torch.equal(tensors[name], other)
+    return seen
 
 
 def _spread(numbers: Tensor) -> dict[str, Value]:

@@ -44,11 +44,14 @@ OUTCOMES = """(lambda net: lambda X: (
     skipped := (calls == X).flatten(1).all(1),
     added := torch.isclose(calls, X + block(X)).flatten(1).all(1),
     same := skipped.double().mean().item(),
+    other := answer(block, {1}),
+    repeated := torch.stack([other(X.clone()) for _ in range(50)]),
     {{
         "answer to whether each call gave `X` or `X + block(X)`": bool((skipped | added).all()),
         "share of the calls that gave `X`":
             "about {1:.0%}" if abs(same - {1}) < 0.14
             else "too small" if 0 < same < {1} else "too large" if {1} < same < 1 else f"{{same:.0%}}",
+        "answer to whether another layer does the same, call by call": 0 < same < 1 and calls[:50].equal(repeated),
     }},
 )[-1])(answer(block := nn.Linear({0}, {0}), {1}))"""
 
@@ -236,6 +239,20 @@ MISTAKES = (
         see=f"{CHAPTER}#control-flow-exercises",
     ),
     Mistake(
+        id="counted",
+        title="Calls are counted",
+        source=but(
+            ("self.drop_prob = drop_prob", "self.drop_prob = drop_prob\n        self.calls = 0"),
+            ("        if torch.rand(())", "        self.calls += 1\n        if self.calls % 8 / 8"),
+        ),
+        fails={"draw"},
+        message="The share is right, but there is a pattern in it, the same for every layer: calls are counted and "
+        "nothing is drawn. Draw a random number at each call.",
+        why="With a pattern, the layers of a deep model skip in step, and the same samples meet the same depth.",
+        remedy="`torch.rand(()) < self.drop_prob`",
+        see=f"{CHAPTER}#control-flow-exercises",
+    ),
+    Mistake(
         id="for_each_sample",
         title="A draw for each sample",
         source=but((TRAINING, SAMPLES)),
@@ -412,6 +429,7 @@ TASK = Task(
             hints={
                 "*whether*: values": "A call gives one or the other, for all samples and entries.",
                 "*share*: values": "`drop_prob` is the probability of `X` alone, drawn anew at each call.",
+                "*another layer*": "Is there a random number in it?",
             },
             on=("draw",),
         ),

@@ -162,6 +162,18 @@ def init_xavier(p):
         f"{CHAPTER}spread",
     ),
     Mistake(
+        "seeded",
+        "A seed inside",
+        written("torch.manual_seed(0)\n" + WEIGHT + BIAS),
+        {"weight"},
+        "All layers of a size get the very same numbers, because the seed is set again for each of them. Set a seed "
+        "once, at the top of a program, and never where numbers are drawn.",
+        "`torch.manual_seed` sets the one generator that everybody draws from, so what is drawn elsewhere repeats "
+        "itself, too.",
+        "Leave the line out.",
+        f"{CHAPTER}initialisation",
+    ),
+    Mistake(
         "works_on_a_copy",
         "A copy is initialised",
         written("weight = module.weight.clone()\nnn.init.xavier_uniform_(weight)\n" + BIAS),
@@ -342,8 +354,11 @@ TASK = Task(
             "Weights are Xavier-uniform",
             2,
             "initial_values",
-            hints={"spread of*": "They are uniform between −a and a, with a = √(6 / (in + out))."},
-            options={"of": ["weight"]},
+            hints={
+                "spread of*": "They are uniform between −a and a, with a = √(6 / (in + out)).",
+                "*another one*": "Is there a seed in it?",
+            },
+            options={"of": ["weight"], "anew": True},
         ),
         Check(
             "bias",

@@ -403,6 +403,20 @@ def test_the_spread_of_fresh_numbers_is_coarse_enough_for_every_seed_and_fine_en
         assert list(compare(spread(other, 0), xavier))
 
 
+def test_whether_numbers_are_drawn_anew_is_seen():
+    def seen(*before):
+        class Layer(nn.Module):
+            def __init__(self):
+                super().__init__()
+                [call() for call in before]
+                self.weight = nn.Parameter(torch.rand(3, 4))
+
+        return see(Layer, "initial_values", Case("", "answer()", seed=3), options={"anew": True})
+
+    assert seen()["answer to whether another one has the same `weight`"] is False
+    assert seen(lambda: torch.manual_seed(0))["answer to whether another one has the same `weight`"] is True
+
+
 def test_outputs_may_be_tuples_and_complex():
     def answer(x):
         return torch.fft.fft(x), 3, {"half": x / 2}
