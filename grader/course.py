@@ -195,7 +195,11 @@ class Course:
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
         """What was handed in for an assignment, by all students or by those who are named.
 
-        A submission is due if it was never graded, or if it, the release, the reference or the grader has changed.
+        A submission is due if it was never graded, if it, the release, the reference or the grader has changed, or if
+        the gradebook does not know it.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
         """
         handed_in = sorted(self.submitted.glob(f"*/{assignment}"))
         found = {path.parent.name: path for path in handed_in if not path.parent.name.startswith(".")}
