@@ -82,8 +82,8 @@ def _receive(source: socket.socket, deadline: float | None) -> dict[str, Any]:
     return message
 
 
-# Of escapes: a backslash, both halves of a character, one half.
-_HALVES = re.compile(r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)", re.ASCII)
+# Backslashes that stand for themselves; both halves of a character; one of them.
+_HALVES = re.compile(r"\\(?:\\(?:\\\\)*|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))", re.ASCII)
 
 
 def parse(text: str) -> Any:
@@ -93,11 +93,16 @@ def parse(text: str) -> Any:
         ValueError: it is no JSON, or more than a notebook or a message can need.
         RecursionError: it is nested too deeply.
     """
-    if sum(map(text.count, "[{,")) > MOST_VALUES:
-        raise ValueError(f"it has more than {MOST_VALUES:,} values")
-    if re.search(r"\\u[dD]", text):  # only an escape can stand for half a character
+    _refuse_too_many(text, "[", "{", ",")
+    if "\\ud" in text or "\\uD" in text:  # only an escape can stand for half a character
+        _refuse_too_many(text, "\\ud", "\\uD", "\\\\")
         text = _HALVES.sub(lambda match: "?" if match[1] else match[0], text)
     return json.loads(text)
+
+
+def _refuse_too_many(text: str, *signs: str) -> None:
+    if sum(map(text.count, signs)) > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES:,} values")
 
 
 def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytes:

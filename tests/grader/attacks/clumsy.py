@@ -125,7 +125,7 @@ CLUMSY = (
         folder=called("solution.pdf"),
         least=0,
         graded=False,
-        says="no notebook at all",
+        says="there is solution.pdf",
     ),
     Mishap(
         "not_json",

@@ -94,7 +94,7 @@ TRICK = (
             '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [' + "{}," * 12_000_000 + "{}]}"
         ),
         graded=False,
-        says="none of the assignment's answer cells",
+        says="it has more than 2,000,000 values",
     ),
     Attack(
         "many_cells",
