@@ -22,6 +22,7 @@ from d2lblocks.checking.check import observe_all
 from d2lblocks.checking.exercises import Check, Exercise, Known
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import observe
+from d2lblocks.checking.probes import NEEDS
 
 __all__ = ["Assignment", "Case", "Check", "Mistake", "Task", "assignments", "define", "exercises", "load", "normal"]
 
@@ -76,6 +77,11 @@ class Task:
     mistakes: tuple[Mistake, ...] = ()
     alternatives: dict[str, str] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> set[str]:
+        """Modules that are slow to import and that its answers or its probes need."""
+        return {*self.imports, *(name for check in self.checks for name in NEEDS.get(check.probe, ()))}
 
     def exercise(self, seed: int | None = None) -> Exercise:
         """The exercise with the public cases, and with secret ones drawn from `seed` if there is one.

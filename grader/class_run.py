@@ -126,7 +126,7 @@ class Judge:
         Raises:
             jail.JailError: the zygote is gone.
         """
-        self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.imports)
+        self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.needs)
         self.zygote.give_files(assignment, self.order.releases / assignment)
 
     def prepare(self, assignment: str) -> _Exam:

@@ -22,8 +22,8 @@ from nbformat.notebooknode import NotebookNode
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.check import conclude, observe_all, problem_with
 from d2lblocks.checking.exercises import Exercise
+from d2lblocks.checking.limits import PATIENCE
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
-from d2lblocks.checking.observe import PATIENCE
 from d2lblocks.checking.report import Progress, Report
 from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send

@@ -6,7 +6,6 @@ import difflib
 import importlib
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,8 +15,9 @@ from typing import Any
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.exercises import Exercise, Public, read_public
 from d2lblocks.checking.judge import judge, recognise
+from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
 from d2lblocks.checking.observations import Observation
-from d2lblocks.checking.observe import PATIENCE, describe, observe, was_ended
+from d2lblocks.checking.observe import describe, observe, prepare, was_ended
 from d2lblocks.checking.report import Progress, Report
 
 SECONDS_FOR_A_CASE = 1.0
@@ -125,6 +125,8 @@ def examine(exercise: Exercise, answer: Any, remark: str = "") -> Report:
     """Observe an answer on all cases of an exercise, and judge."""
     for name in exercise.imports:
         importlib.import_module(name)
+    for item in exercise.checks:
+        prepare(item.probe)
     problem = problem_with(exercise, describe(answer))
     if problem:
         return Report(exercise.name, problem=problem, worth=exercise.points, remark=remark)
@@ -161,11 +163,11 @@ def observe_all(
     observed: dict[str, list[Observation]] = {}
     printed: list[str] = []
     limit = SECONDS_FOR_A_CASE
-    worked, waited = time.process_time(), time.monotonic()
+    worked, waited = working_time(), passing_time()
     for item in exercise.checks:
         observed[item.id] = []
         for case in item.cases:
-            left = seconds - max(time.process_time() - worked, (time.monotonic() - waited) / patience)
+            left = seconds - max(working_time() - worked, (passing_time() - waited) / patience)
             if left <= 0:
                 return observed, "".join(printed)
             observation, text = look(item.probe, case, min(limit, left), item.options)

@@ -9,60 +9,24 @@ import builtins
 import contextlib
 import io
 import linecache
+import math
 import random
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
 
 from d2lblocks.checking.cases import Case
+from d2lblocks.checking.limits import PATIENCE, OutOfTime, run_within
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation, encode
-from d2lblocks.checking.probes import PROBES
+from d2lblocks.checking.probes import NEEDS, PROBES
 
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
-
-
-PATIENCE = 4  # how many times longer an answer may wait than work
-
-
-class _OutOfTime(BaseException):
-    """Not an `Exception`, so that ``except Exception`` in an answer does not swallow it."""
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTime` in this thread after some seconds of work, or `PATIENCE` times as many of waiting.
-
-    What counts is the time of the processor, because a busy machine is not the answer's fault. Only the main thread
-    of a Unix process can do this.
-    """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _OutOfTime
-
-    timers = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds))
-    before = [(number, signal.signal(number, stop)) for _, number, _ in timers]
-    for timer, _, limit in timers:
-        # The second and later alarms catch an answer that was inside an `except:` when the first one came.
-        signal.setitimer(timer, limit, 0.1)
-    try:
-        yield
-    finally:
-        for timer, _, _ in timers:
-            signal.setitimer(timer, 0)
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -102,6 +66,20 @@ def _own_random_numbers() -> Iterator[None]:
             random.setstate(before)
 
 
+_prepared: set[str] = set()
+
+
+def prepare(probe: str) -> None:
+    """Do once what is slow the first time, so that it is not done while the clock of an answer runs.
+
+    Args:
+        probe: its name. `observe` does this by itself; it is for whoever has a clock of their own.
+    """
+    if probe in NEEDS and probe not in _prepared:
+        _prepared.add(probe)
+        observe_form(nn.ReLU, probe, Case("once", "answer()", (torch.ones(2),)), math.inf)
+
+
 def observe(
     answer: Any, probe: str, case: Case, seconds: float = 2.0, options: Mapping[str, Any] | None = None
 ) -> tuple[Observation, str]:
@@ -127,6 +105,7 @@ def observe_form(
     answer: Any, probe: str, case: Case, seconds: float = 2.0, options: Mapping[str, Any] | None = None
 ) -> tuple[Any, str]:
     """`observe`, with the observation in its JSON form, in which it travels."""
+    prepare(probe)
     printed = io.StringIO()
     with (
         _own_random_numbers(),
@@ -138,12 +117,16 @@ def observe_form(
         contextlib.redirect_stderr(printed),
     ):
         try:
-            with _time_limit(seconds):
-                form = encode(PROBES[probe](answer, case, **(options or {})))
+            form = run_within(
+                lambda: encode(PROBES[probe](answer, case, **(options or {}))),
+                working=seconds,
+                passing=PATIENCE * seconds,
+            )
         except KeyboardInterrupt:
             raise
-        except _OutOfTime:
-            form = _raised({"type": "OutOfTime", "message": f"stopped after {seconds:.1f} s", "line": ""})
+        except OutOfTime as error:
+            why = f"while it imported {error}, which takes too long" if str(error) else f"after {seconds:.1f} s"
+            form = _raised({"type": "OutOfTime", "message": f"stopped {why}", "line": ""})
         except BadObservation as error:
             form = _raised({"type": "BadObservation", "message": f"{error}", "line": ""})
         except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading

@@ -442,3 +442,6 @@ PROBES: dict[str, Probe] = {
         *(batch, sharing, hooks, growth, graphs, initial_values),
     )
 }
+
+# Modules that a probe imports when it is used for the first time, which takes seconds.
+NEEDS: dict[str, tuple[str, ...]] = {"graphs": ("torch._dynamo",)}

@@ -21,6 +21,7 @@ import functools
 import gc
 import importlib
 import json
+import math
 import os
 import re
 import resource
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.observe import observe
-from d2lblocks.checking.probes import PROBES
+from d2lblocks.checking.probes import NEEDS, PROBES
 from grader.jailed import confine
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, send
@@ -167,8 +168,8 @@ def _prepare(imports: Sequence[str]) -> None:
         importlib.import_module(name)
     case = Case("warm-up", "answer(3, 2)", inputs=(torch.ones(4, 3), torch.ones(4, 3)))
     for probe in PROBES:
-        if probe != "graphs" or "torch._dynamo" in sys.modules:
-            observe(_Layer, probe, case)
+        if all(name in sys.modules for name in NEEDS.get(probe, ())):
+            observe(_Layer, probe, case, math.inf)
     gc.collect()
     gc.freeze()
 

@@ -15,20 +15,20 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import socket
-from types import FrameType
 from typing import Any
 
 import torch
 
 from d2lblocks.checking.cases import Case
+from d2lblocks.checking.limits import run_within
 from d2lblocks.checking.observations import encode
 from d2lblocks.checking.observe import describe, observe_form
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, receive, send
 
 MOST_PRINTED = 10_000
+STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches what stops it; enough to write down what it has printed
 _MISSING = object()
 
 
@@ -56,21 +56,16 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
 
 def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     why = f"stopped after {message['seconds']:g} s"
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(why)
-
-    before = signal.signal(signal.SIGALRM, stop)
-    # Again and again, for a cell that catches the first.
-    signal.setitimer(signal.ITIMER_REAL, message["seconds"], 0.2)
     try:
-        outputs, raised = shell.run(message["source"])
+        outputs, raised = run_within(
+            lambda: shell.run(message["source"]),
+            passing=message["seconds"],
+            error=lambda _: KeyboardInterrupt(why),
+            again=STOP_AGAIN_INTERVAL,
+        )
     except KeyboardInterrupt:  # the second, while the first was being written down
         raised = "KeyboardInterrupt"
         outputs = [{"output_type": "error", "ename": raised, "evalue": why, "traceback": [f"{raised}: {why}"]}]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     return {"outputs": outputs, "raised": raised}
 
 
