@@ -153,13 +153,15 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
     for limit in _limits:
         if limit.on and (limit.importing or limit.is_over()):
             module = _imported_below(frame, limit.frame)
-            limit.importing = bool(module) and limit.may_import()
-            if limit.importing:
+            limit.importing = bool(module)
+            if not module and not limit.is_over():
+                continue  # an import has ended since the last look
+            if module and limit.may_import():
                 limit.start_anew()
-            elif limit.is_over():
-                if module:
-                    limit.half_made = [name for name, made in [*sys.modules.items()] if _is_half_made(made)]
-                raise limit.error(module)
+                continue
+            if module:
+                limit.half_made = [name for name, made in [*sys.modules.items()] if _is_half_made(made)]
+            raise limit.error(module)
     if _limits:
         _set_timers()
 
