@@ -3,7 +3,9 @@
 import ctypes
 import functools
 import importlib
+import math
 import signal
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -13,10 +15,13 @@ import torch
 from torch import nn
 
 from d2lblocks.checking import limits
+from d2lblocks.checking import observe as observing
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.limits import OutOfTime, run_within
 from d2lblocks.checking.observe import observe
+from d2lblocks.checking.probes import NEEDS
 from grader.jailed import worker
+from tests import ROOT
 
 SOON = 1e-4  # what never ends is stopped at once; nothing else in this file has a limit as short as that
 NEVER = 600.0
@@ -363,3 +368,49 @@ while True:
     seen, _ = observe(Imports, "values", Case("", "answer()", (torch.ones(2),)), seconds=60)
     assert seen["raised"]["type"] == "OutOfTime"
     assert seen["raised"]["message"] == "stopped while it imported never_imported, which takes too long"
+
+
+def test_in_a_fresh_process_what_is_slow_to_import_is_imported_whole():
+    """Importing the compiler takes seconds, much longer than the limits here. An answer does it, then a probe.
+
+    Any other probe that imports something when it is first used would have to be named in `NEEDS`.
+    """
+    program = """
+import sys, torch
+from torch import nn
+from d2lblocks.checking.cases import Case
+from d2lblocks.checking.observe import observe
+from d2lblocks.checking.probes import NEEDS, PROBES
+
+class Imports(nn.Module):
+    def forward(self, x):
+        import torch._dynamo
+        return x + 1
+
+for probe in PROBES.keys() - NEEDS.keys():
+    before = len(sys.modules)
+    observe(nn.Linear, probe, Case("", "answer(3, 2)", (torch.ones(4, 3),)), seconds=600)
+    if len(sys.modules) > before:
+        print(probe, "imports", len(sys.modules) - before, "modules")
+assert "torch._dynamo" not in sys.modules
+case = Case("", "answer()", (torch.ones(2),))
+print(observe(Imports, "values", case, seconds=0.5)[0]["output"].tolist())
+print(observe(nn.ReLU, "graphs", case, seconds=2)[0]["graph break"])
+print(torch._dynamo.decorators.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[2.0, 2.0]", "none", "torch._dynamo.decorators"], done.stderr
+
+
+@pytest.mark.parametrize("probe", NEEDS)
+def test_what_a_probe_needs_is_ready_before_its_clock_starts(probe, monkeypatch):
+    """Whoever has a clock of their own, as `check` does, prepares the probe before it starts."""
+    started = []
+    monkeypatch.setattr(observing, "_prepared", set())
+    monkeypatch.setattr(observing, "run_within", lambda work, **more: started.append(more["working"]) or work())
+    observing.prepare(probe)
+    assert started == [math.inf]
+    assert all(name in sys.modules for name in NEEDS[probe])
+    observing.prepare(probe)
+    observe(nn.ReLU, probe, Case("", "answer()", (torch.ones(2),)), seconds=7)
+    assert started == [math.inf, 7]
