@@ -4,7 +4,8 @@ It is the first process of its own namespaces, so whatever it started dies with 
 to run and what to look at, and says what it saw. When student's code takes it down, the grader starts another one and
 leaves out what was fatal.
 
-    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or ""}
+    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or "",
+                                                            "changes": {"the default dtype": "torch.float64"}}
     {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
     {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
                                                          → {"seen": {…}, "printed": …}
@@ -25,6 +26,7 @@ import torch
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.observations import encode
 from d2lblocks.checking.observe import describe, observe_form
+from d2lblocks.checking.settings import changes, read, take_machine_as_usual
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, receive, send
 
@@ -41,6 +43,7 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         seed: of the random numbers, so that a notebook which runs twice does the same twice.
     """
     torch.manual_seed(seed)
+    take_machine_as_usual()
     me = os.getpid()
     answers = {"run": _run, "look": _look, "observe": _observe}
     while True:
@@ -60,6 +63,7 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(why)
 
+    settings = read()
     before = signal.signal(signal.SIGALRM, stop)
     # Again and again, for a cell that catches the first.
     signal.setitimer(signal.ITIMER_REAL, message["seconds"], 0.2)
@@ -71,7 +75,7 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    return {"outputs": outputs, "raised": raised}
+    return {"outputs": outputs, "raised": raised, "changes": changes(settings)}
 
 
 def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
