@@ -1,7 +1,7 @@
 """Settings that hold for the whole process, such as PyTorch's default dtype.
 
-What one cell or one answer sets, all code after it feels. So each observation begins with the usual settings, and ends
-with those that there were before it; `changes` says what differs from the usual, for a note that names the cause.
+What one cell or one answer sets, all code after it feels. So each observation begins with the usual settings, and
+ends with those that there were before it. `changes` says what is not usual, for a note that names the cause.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Setting:
 
 def _quiet(value: object) -> str:
     return ""
+
+
+def _on(value: object) -> str:
+    return "on"
 
 
 def _on_off(value: object) -> str:
@@ -260,6 +264,10 @@ def _printing() -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(_PRINTING), np.get_printoptions()
 
 
+def _set_numpy_errors(value: Any) -> None:
+    np.seterr(**value)
+
+
 # The modes come first: what follows is then set without them.
 SETTINGS = (
     Setting(
@@ -333,7 +341,7 @@ SETTINGS = (
         _conversion,
         _set_conversion,
         (False, False),
-        lambda _: "on",
+        _on,
     ),
     Setting(
         "the hooks of all modules",
@@ -363,7 +371,7 @@ SETTINGS = (
         "numpy's handling of errors",
         "`np.seterr`",
         np.geterr,
-        lambda value: np.seterr(**value),
+        _set_numpy_errors,
         np.geterr(),
         str,
     ),
@@ -374,6 +382,7 @@ _OF_THE_MACHINE = ("the recursion limit", "the number of threads")
 # Those of Python and of the libraries. A filter that turns warnings into exceptions is somebody's own.
 _FILTERS = [each for each in warnings.filters if each[0] != "error"]
 _random_numbers = np.random.MT19937(0)
+_numpy_random: Any = np.random  # its types leave out the functions that exchange the generator
 
 
 def take_machine_as_usual() -> None:
@@ -456,11 +465,11 @@ def usual_settings() -> Iterator[dict[str, str]]:
     before = read()
     torch_state = torch.get_rng_state()
     python_state = random.getstate()
-    numpy_generator = np.random.get_bit_generator()
+    numpy_generator = _numpy_random.get_bit_generator()
     # It also lets gradients be recorded, and gives both back.
     with torch._C._InferenceMode(False), warnings.catch_warnings():
         warnings.filters[:] = _FILTERS  # type: ignore[index]
-        np.random.set_bit_generator(_random_numbers)
+        _numpy_random.set_bit_generator(_random_numbers)
         _put(before, _USUAL)
         try:
             yield left
@@ -468,6 +477,6 @@ def usual_settings() -> Iterator[dict[str, str]]:
             after = read()
             left.update(_changes(after, _USUAL))
             _put(after, before)
-            np.random.set_bit_generator(numpy_generator)
+            _numpy_random.set_bit_generator(numpy_generator)
             random.setstate(python_state)
             torch.set_rng_state(torch_state)

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,11 +49,18 @@ Refusing.__torch_dispatch__ = inspect.unwrap(Refusing.__torch_dispatch__)  # typ
 
 
 def replace_linear() -> None:
-    nn.Linear = nn.Identity  # type: ignore[misc]
+    nn.Linear = nn.Identity  # type: ignore[assignment, misc]
 
 
 def replace_call() -> None:
     nn.Module.__call__ = lambda self, *args: torch.zeros(())  # type: ignore[method-assign]
+
+
+def hook_every_module() -> None:
+    def hook(*_: object) -> Any:
+        return torch.zeros(())
+
+    register_module_forward_hook(hook)
 
 
 # What a cell or an answer may do: its words in a note; empty if no result depends on it.
@@ -78,7 +86,7 @@ CHANGES = {
         "how modules are converted (on,",
     ),
     "hook of all modules": (
-        lambda: register_module_forward_hook(lambda *_: torch.zeros(())),
+        hook_every_module,
         "the hooks of all modules (1 of them,",
     ),
     "function mode": (lambda: Doubling().__enter__(), "the function modes that are on (Doubling,"),
