@@ -12,7 +12,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.limits import PATIENCE
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.settings import in_words
 from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send
 from grader.repair import Repaired, harmless
@@ -177,6 +178,7 @@ def grade(
     notebook = NotebookNode(repaired.notebook)
     notebook.cells = [NotebookNode(cell) for cell in notebook.cells]
     reports: dict[str, Report] = {}
+    notes = [*repaired.notes]
     count = shown = 0
     try:
         for cell in notebook.cells:
@@ -192,16 +194,30 @@ def grade(
             elif _shows_progress(cell):
                 cell.outputs = [_result(Progress(tuple(reports.values())), count)]
             else:
-                cell.outputs = _outputs(worker.run(cell.source), count)
+                answer = worker.run(cell.source)
+                cell.outputs = _outputs(answer, count)
+                notes += _changed_settings(answer, cell, count, exercises)
                 shown += len(json.dumps(cell.outputs))
                 if shown > MOST_SHOWN:
                     text = "(not kept: all outputs of the notebook together are too large)"
                     cell.outputs = [NotebookNode(output_type="stream", name="stderr", text=text)]
     finally:
         worker.end()
-    if repaired.notes:
-        notebook.cells.insert(0, _as_cell(repaired.notes))
+    if notes:
+        notebook.cells.insert(0, _as_cell(notes))
     return notebook
+
+
+def _changed_settings(
+    answer: dict[str, Any] | Lost, cell: NotebookNode, count: int, exercises: Mapping[str, Exercise]
+) -> Iterator[str]:
+    """A note if the cell changed a setting of the whole process; what the worker says about it may be made up."""
+    changed = None if isinstance(answer, Lost) else answer.get("changes")
+    if isinstance(changed, dict):
+        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        note = in_words(f"The cell of {name}" if name in exercises else f"The cell [{count}]", changed)
+        if note:
+            yield note
 
 
 def _as_cell(notes: Sequence[str]) -> NotebookNode:

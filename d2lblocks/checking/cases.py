@@ -12,6 +12,7 @@ from operator import attrgetter
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -187,8 +188,9 @@ class Built:
 
 
 def seed_everything(seed: int) -> None:
-    """Set the seeds of PyTorch's and of Python's random numbers."""
+    """Set the seeds of PyTorch's, of NumPy's and of Python's random numbers."""
     torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 

@@ -19,6 +19,7 @@ from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import describe, observe, prepare, was_ended
 from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.settings import changes, in_words, usual_settings
 
 SECONDS_FOR_A_CASE = 1.0
 SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
@@ -41,9 +42,11 @@ def check(name: Any = "", answer: Any = _NOT_GIVEN) -> Report | Progress:
         A report, or without a name the progress over the assignment, which a notebook shows as a table. It never
         raises because of a wrong answer.
     """
-    if isinstance(name, str) and not name:
-        return _progress()
-    report = _check(name, answer)
+    remark = in_words("A cell of this notebook", changes())
+    with usual_settings():  # also for reading and judging
+        if isinstance(name, str) and not name:
+            return _progress(remark)
+        report = _check(name, answer, remark)
     if os.environ.get("NBGRADER_EXECUTION") == "validate":
         # nbgrader's Validate looks at the cell's outputs: something on stderr means "not passed yet", and is shown.
         if not report.passed:
@@ -67,7 +70,7 @@ def _in_the_notebook(exercise: Exercise) -> Any:
     return vars(sys.modules["__main__"]).get(exercise.defines, _NOT_GIVEN)
 
 
-def _check(name: object, answer: Any) -> Report:
+def _check(name: object, answer: Any, remark: str) -> Report:
     if not isinstance(name, str):
         return Report(
             "check", problem='the name comes first, in quotes, then the class: check("my_linear", MyLinear)'
@@ -90,10 +93,10 @@ def _check(name: object, answer: Any) -> Report:
     given = getattr(answer, "__name__", None)
     if given in others:
         return Report(name, problem=f"this is {given}; here {exercises[name].defines} is asked for")
-    return examine(exercises[name], answer)
+    return examine(exercises[name], answer, remark)
 
 
-def _progress() -> Report | Progress:
+def _progress(remark: str) -> Report | Progress:
     public = _read()
     if isinstance(public, str):
         return Report("check", problem=public)
@@ -103,7 +106,7 @@ def _progress() -> Report | Progress:
         if answer is _NOT_GIVEN:
             reports.append(Report(exercise.name, problem="○ its cell has not been run", worth=exercise.points))
         else:
-            reports.append(examine(exercise, answer))
+            reports.append(examine(exercise, answer, remark))
     return Progress(reports, public.by_hand)
 
 
@@ -127,10 +130,12 @@ def examine(exercise: Exercise, answer: Any, remark: str = "") -> Report:
         importlib.import_module(name)
     for item in exercise.checks:
         prepare(item.probe)
-    problem = problem_with(exercise, describe(answer))
-    if problem:
-        return Report(exercise.name, problem=problem, worth=exercise.points, remark=remark)
-    return conclude(exercise, *observe_all(exercise, partial(observe, answer)), remark=remark)
+    remark = " ".join(filter(None, (remark, in_words("A cell of this notebook", changes()))))
+    with usual_settings():
+        problem = problem_with(exercise, describe(answer))
+        if problem:
+            return Report(exercise.name, problem=problem, worth=exercise.points, remark=remark)
+        return conclude(exercise, *observe_all(exercise, partial(observe, answer)), remark=remark)
 
 
 def conclude(

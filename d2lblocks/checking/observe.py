@@ -10,10 +10,8 @@ import contextlib
 import io
 import linecache
 import math
-import random
 import sys
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from d2lblocks.checking.cases import Case
 from d2lblocks.checking.limits import PATIENCE, OutOfTime, run_within
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation, encode
 from d2lblocks.checking.probes import NEEDS, PROBES
+from d2lblocks.checking.settings import in_words, usual_settings
 
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
 
@@ -42,28 +41,6 @@ def _nobody_answers() -> Iterator[None]:
         yield
     finally:
         builtins.input, sys.breakpointhook = before
-
-
-@contextlib.contextmanager
-def _no_mode_left_on() -> Iterator[None]:
-    """Switch off what counts or changes operators and was not switched off again."""
-    before = torch._C._len_torch_dispatch_stack()
-    try:
-        yield
-    finally:
-        while torch._C._len_torch_dispatch_stack() > before:
-            torch._C._pop_torch_dispatch_stack(None)
-
-
-@contextlib.contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Give the random numbers of PyTorch and of Python back as they were."""
-    before = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(before)
 
 
 _prepared: set[str] = set()
@@ -93,7 +70,8 @@ def observe(
         options: of the probe.
 
     Returns:
-        The observation and what the answer printed. An exception gives an observation with the one key ``"raised"``:
+        The observation, and what the answer printed, with a sentence about settings of the process that it changed.
+        An exception gives an observation with the one key ``"raised"``:
         a dict with `type`, `bases` (the names of the classes that it is derived from), `message` and `line`, the
         student's line where it came from. Running out of time is the type ``"OutOfTime"``.
     """
@@ -108,10 +86,7 @@ def observe_form(
     prepare(probe)
     printed = io.StringIO()
     with (
-        _own_random_numbers(),
-        _no_mode_left_on(),
-        torch.enable_grad(),
-        warnings.catch_warnings(),
+        usual_settings() as left,
         _nobody_answers(),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
@@ -131,7 +106,8 @@ def observe_form(
             form = _raised({"type": "BadObservation", "message": f"{error}", "line": ""})
         except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading
             form = _raised(_describe(error))
-    return form, printed.getvalue()
+    remark = in_words("Your answer", left)
+    return form, printed.getvalue() + (f"{remark}\n" if remark else "")
 
 
 def _raised(what: Observation) -> Any:

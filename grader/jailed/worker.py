@@ -4,7 +4,8 @@ It is the first process of its own namespaces, so whatever it started dies with 
 to run and what to look at, and says what it saw. When student's code takes it down, the grader starts another one and
 leaves out what was fatal.
 
-    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or ""}
+    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or "",
+                                                            "changes": {"the default dtype": "torch.float64"}}
     {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
     {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
                                                          → {"seen": {…}, "printed": …}
@@ -24,6 +25,7 @@ from d2lblocks.checking.cases import Case
 from d2lblocks.checking.limits import run_within
 from d2lblocks.checking.observations import encode
 from d2lblocks.checking.observe import describe, observe_form
+from d2lblocks.checking.settings import changes, read, take_machine_as_usual
 from grader.jailed.shell import Shell
 from grader.jailed.wire import WireError, receive, send
 
@@ -41,6 +43,7 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         seed: of the random numbers, so that a notebook which runs twice does the same twice.
     """
     torch.manual_seed(seed)
+    take_machine_as_usual()
     me = os.getpid()
     answers = {"run": _run, "look": _look, "observe": _observe}
     while True:
@@ -56,6 +59,7 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
 
 def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     why = f"stopped after {message['seconds']:g} s"
+    settings = read()
     try:
         outputs, raised = run_within(
             lambda: shell.run(message["source"]),
@@ -66,7 +70,7 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     except KeyboardInterrupt:  # the second, while the first was being written down
         raised = "KeyboardInterrupt"
         outputs = [{"output_type": "error", "ename": raised, "evalue": why, "traceback": [f"{raised}: {why}"]}]
-    return {"outputs": outputs, "raised": raised}
+    return {"outputs": outputs, "raised": raised, "changes": changes(settings)}
 
 
 def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:

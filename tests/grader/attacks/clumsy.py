@@ -52,6 +52,13 @@ def use_helper(notebook: NotebookNode) -> None:
     with_cells("def helper(X):\n    return F.relu(X)")(notebook)
 
 
+def set_default_dtype(notebook: NotebookNode) -> None:
+    """Every number that is made afterwards has another dtype."""
+    cell = own_cell(notebook, ATTACKED)
+    change = "torch.set_default_dtype(torch.float64)\nprint('everything is', torch.ones(1).dtype, 'now')\n"
+    cell.source = change + cell.source
+
+
 def be_noisy(notebook: NotebookNode) -> None:
     """Warnings, standard error and a progress bar, before the answer and inside it."""
     noise = "import sys, time, warnings\n"
@@ -97,6 +104,12 @@ CLUMSY = (
         "moves cells",
         notebook=lambda notebook: notebook.cells.reverse(),
         says="had been moved",
+    ),
+    Mishap(
+        "default_dtype",
+        "sets the default dtype for the whole notebook",
+        notebook=set_default_dtype,
+        shows="everything is torch.float64 now",
     ),
     Mishap("scratch_cell", "needs a cell of its own", notebook=use_helper),
     Mishap(
