@@ -11,7 +11,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,21 +48,23 @@ class Found:
     gradebook: str
 
 
-def examine(database: str, root: Path) -> Found:
+def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
     """Look at this machine.
 
     Args:
         database: the gradebook's address.
         root: the course's folder.
+        hidden: what submissions must not reach, besides the course's folder.
     """
     problem = jail.why_not()
-    walls = "" if problem else jail.try_walls()
+    walls = "" if problem else jail.try_walls([root, *hidden])
     gradebook, broken = _gradebook(database)
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
         ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
         ["namespaces", *_namespaces()],
         ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
+        ["course", *_hidden(problem or walls)],
         ["seccomp", *_seccomp()],
         ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
         ["cgroups", *_cgroups()],
@@ -99,6 +101,12 @@ def _bubblewrap() -> str:
         said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
         return f"{said.removeprefix('bubblewrap').strip()}, {program}"
     return f"{program}, which cannot be run"
+
+
+def _hidden(problem: str) -> tuple[str, str]:
+    if problem:
+        return "not hidden", "see above"
+    return "hidden", "from inside the jail, no path leads to solutions, submissions or the gradebook"
 
 
 def _seccomp() -> tuple[str, str]:
