@@ -222,7 +222,9 @@ def _covers(binds: Iterable[_Bind], hidden: Iterable[Path]) -> list[str]:
         JailError: the jail needs what lies in a hidden folder.
     """
     here = reach.mounts()
-    needed = {target for bind in binds for path in _needed() for target in _targets(path, [bind])}
+    closest = sorted(binds, key=lambda bind: len(bind.source))
+    # Where the jail uses it: packages below `/usr` have a place of their own.
+    needed = {list(_targets(path, closest))[-1] for path in _needed() if any(_targets(path, closest))}
     covered: set[str] = set()
     for path in hidden:
         for way in reach.ways(reach.hidden(str(path), here), here):
