@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -29,7 +30,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from grader.jailed import reach
+from grader.jailed import confine, reach
 from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +94,7 @@ def why_not() -> str:
             break
     if status:
         reason = lines[-1] if lines else f"exit status {status}"
-        return f"bubblewrap does not run here ({reason}); the kernel must allow user namespaces"
+        return f"bubblewrap does not run here ({reason}); {_low_limits() or 'the kernel must allow user namespaces'}"
     return ""
 
 
@@ -277,8 +278,14 @@ class _Given:
 
 
 def _without_paths(binds: Iterable[_Bind], given: _Given) -> Iterator[str]:
-    """Cover the small files beside packages that say where they, or the course, lie on this machine."""
+    """Cover the small files of Python and its packages that say where they, or the course, lie on this machine."""
     for bind in binds:
+        for path in sorted(Path(bind.source).glob("*/_sysconfigdata_*.py")) if bind.target == f"{PYTHON}/lib" else ():
+            text = path.read_text("utf-8")
+            for prefix in (os.path.realpath(sys.base_prefix), os.path.normpath(sys.base_prefix)):
+                text = text.replace(prefix, PYTHON)
+            yield from ("--perms", "0444", "--ro-bind-data", given.data(text))
+            yield f"{bind.target}/{path.parent.name}/{path.name}"
         for path in sorted(Path(bind.source).glob("*.pth")) if bind.target.endswith("/site-packages") else ():
             if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
                 yield from ("--perms", "0444", "--ro-bind-data", given.data(""), f"{bind.target}/{path.name}")
@@ -313,6 +320,8 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
         *(("--cap-drop", "ALL", *_NEEDED_BY_ROOT) if os.geteuid() == 0 else ("--unshare-user",)),
         *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
+        # A mapping of `/dev/zero` is memory that belongs to no process.
+        *("--dev-bind", "/dev/null", "/dev/zero"),
         *(part for path in (*(bind.target for bind in binds), f"{ENVIRONMENT}/bin/_") for part in _folders_above(path)),
         *(part for bind in binds for part in ("--ro-bind", *bind)),
         *_system()[1],
@@ -356,7 +365,24 @@ def _control_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 def _lost(error: Exception) -> JailError:
-    return JailError(f"the jail was lost: {error}")
+    low = _low_limits()
+    return JailError(f"the jail was lost: {error}{low and f'; {low}'}")
+
+
+def _low_limits() -> str:
+    """A sentence that names the limits of this user that are lower than what a jail usually has; empty if none is."""
+    usual = {
+        resource.RLIMIT_AS: _MUCH_ADDRESS_SPACE,
+        resource.RLIMIT_FSIZE: confine.MOST_FILE,
+        resource.RLIMIT_CPU: confine.MOST_CPU_SECONDS,
+        resource.RLIMIT_NOFILE: confine.MOST_OPEN_FILES,
+        resource.RLIMIT_NPROC: confine.MOST_PROCESSES,
+    }
+    low = [confine.named(limit) for limit, value in usual.items() if confine.allowed(limit, value) < value]
+    return f"a limit of this user may be too low: {', '.join(low)}" if low else ""
+
+
+_MUCH_ADDRESS_SPACE = 16 * 2**30  # more than PyTorch and a submission need
 
 
 @dataclass(frozen=True)
@@ -558,6 +584,9 @@ class Zygote:
         except (TimeoutError, WireError) as error:
             self.end(channel)
             raise JailError(f"a worker was lost before it began: {error}") from error
+        if "limit" in first:
+            self.end(channel)
+            raise NoWalls(f"a submission cannot be isolated: {first['limit']}; raise that limit")
         if "failed" in first or (self.isolated and first.get("ready") != 1):
             self.end(channel)
             why = first.get("failed", "it is not alone in its namespaces")

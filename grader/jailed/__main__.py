@@ -43,11 +43,15 @@ from grader.jailed.wire import WireError, send
 from grader.jailed.worker import serve
 
 MOST_MEMORY_IN_ALL = 6 * 2**30
-MOST_PROCESSES_IN_ALL = confine.MOST_PROCESSES * 3 // 4  # before the kernel refuses more
 MOST_BYTES = 2**16  # of a message from the grader
 SECONDS_BETWEEN_LOOKS = 0.1
 
-_MEMORY = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+)", re.MULTILINE)
+# Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the files
+# that everybody has mapped.
+_MEMORY = re.compile(r"^(?:Rss(?:Anon|Shmem)|VmSwap|VmPTE):\s+(\d+)", re.MULTILINE)
+_FILES = re.compile(r"^FDSize:\s+(\d+)", re.MULTILINE)
+_OF_A_FILE = 2**18  # what the kernel keeps of what was written into a socket or a pipe and not yet read
+_MAX_LOCKS = 1000  # on parts of files; the kernel has no limit for them
 _PARENT = re.compile(r"^PPid:\s+(\d+)", re.MULTILINE)
 
 
@@ -90,7 +94,8 @@ def _begin(
 
 
 def _fail(channel: socket.socket, error: BaseException) -> None:
-    send(channel, {"failed": f"{type(error).__name__}: {error}"})
+    how = "limit" if isinstance(error, confine.LimitTooLow) else "failed"
+    send(channel, {how: str(error) if how == "limit" else f"{type(error).__name__}: {error}"})
 
 
 def _watch(control: socket.socket, pid: int, walls: bool) -> str:
@@ -129,7 +134,7 @@ def _fate(status: int, used: resource.struct_rusage) -> str:
     """Who ended a submission's first process; empty if it was itself. From inside, none can kill it."""
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
         return ""
-    if used.ru_utime + used.ru_stime >= confine.MOST_CPU_SECONDS - 1:
+    if used.ru_utime + used.ru_stime >= confine.allowed(resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS) - 1:
         return "time"
     # The kernel ends who uses most when there is no more.
     return "memory" if used.ru_maxrss * 1024 > _MUCH_MEMORY else "killed"
@@ -145,15 +150,23 @@ def _too_much(pid: int) -> str:
                 status = Path(f"/proc/{name}/status").read_text("utf-8", "replace")
             except OSError:
                 continue  # it has just ended
-            # Its own and what it shares with others of the submission; not the files that everybody has mapped.
-            memory[int(name)] = sum(int(kilobytes) for kilobytes in _MEMORY.findall(status)) * 1024
+            files = sum(int(count) for count in _FILES.findall(status))
+            kilobytes = sum(int(count) for count in _MEMORY.findall(status))
+            memory[int(name)] = kilobytes * 1024 + files * _OF_A_FILE
             parents[int(name)] = int(_PARENT.findall(status)[0])
     own = {pid}
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
-    if len(own) > MOST_PROCESSES_IN_ALL:
+    if len(own) > confine.allowed(resource.RLIMIT_NPROC, confine.MOST_PROCESSES) * 3 // 4:  # before the kernel refuses
         return "processes"
-    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL else ""
+    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL or _too_many_locks(own) else ""
+
+
+def _too_many_locks(own: set[int]) -> bool:
+    with open("/proc/locks", encoding="ascii") as file:  # of this jail; no more of it is read than is needed
+        *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
+    owners = {str(pid) for pid in own}
+    return sum(line.split()[4] in owners for line in lines) > _MAX_LOCKS
 
 
 def _prepare(imports: Sequence[str]) -> None:
