@@ -75,9 +75,14 @@ def why_not() -> str:
     program = "/bin/true" if Path("/bin/true").exists() else "/usr/bin/true"
     for _ in range(ATTEMPTS):
         given = _Given()
+        try:
+            command = [*_command(given), program]
+        except OSError as error:
+            given.close()
+            return str(_cannot_be_started(error))
         with tempfile.TemporaryFile("w+", encoding="utf-8") as said:  # a pipe could be held by what stays behind
             tried = subprocess.Popen(
-                [*_command(given), program],
+                command,
                 pass_fds=given.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -369,6 +374,11 @@ def _lost(error: Exception) -> JailError:
     return JailError(f"the jail was lost: {error}{low and f'; {low}'}")
 
 
+def _cannot_be_started(error: OSError) -> JailError:
+    low = _low_limits()
+    return JailError(f"the jail cannot be started: {error}{low and f'; {low}'}")
+
+
 def _low_limits() -> str:
     """A sentence that names the limits of this user that are lower than what a jail usually has; empty if none is."""
     usual = {
@@ -379,7 +389,7 @@ def _low_limits() -> str:
         resource.RLIMIT_NPROC: confine.MOST_PROCESSES,
     }
     low = [confine.named(limit) for limit, value in usual.items() if confine.allowed(limit, value) < value]
-    return f"a limit of this user may be too low: {', '.join(low)}" if low else ""
+    return f"too little may be allowed to this user: {', '.join(low)}" if low else ""
 
 
 _MUCH_ADDRESS_SPACE = 16 * 2**30  # more than PyTorch and a submission need
@@ -414,7 +424,7 @@ class Zygote:
     _control: socket.socket | None = field(default=None, init=False)
     _ready: bool = field(default=False, init=False)
     _imported: set[str] = field(default_factory=set, init=False)
-    _given: set[str] = field(default_factory=set, init=False)
+    _given: dict[str, tuple[tuple[str, int, int], ...]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Start it, if it was not, without waiting until it is ready.
@@ -425,22 +435,24 @@ class Zygote:
         if self._control is not None:
             return
         self.stop()
-        self._covered = _covers(_binds(), self._hidden) if self.isolated else []
-        ours, theirs = _control_sockets()
-        self._check, asked = _control_sockets()
+        try:
+            self._covered = _covers(_binds(), self._hidden) if self.isolated else []
+            ours, theirs = _control_sockets()
+            self._check, asked = _control_sockets()
+        except OSError as error:
+            raise _cannot_be_started(error) from error
         given = _Given()
         arguments = ["-m", "grader.jailed", str(theirs.fileno())]
-        if self.isolated:
-            python = f"{ENVIRONMENT}/bin/python" if _has_environment() else program_in_jail()
-            first = [python, "-I", "-S", f"{COURSE}/grader/jailed/reach.py", str(asked.fileno()), str(theirs.fileno())]
-            command = [*_command(given, self._covered), *first, python, *arguments, "--walls"]
-            environment: dict[str, str] = {}
-        else:
-            command = [sys.executable, *arguments]
-            # What the jail's has to say about threads and displays; folders and programs are this machine's.
-            environment = {**_environment(), **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-            environment["TMPDIR"] = tempfile.gettempdir()
+        # What the jail's has to say about threads and displays; folders and programs are this machine's.
+        environment = {**_environment(), **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment["TMPDIR"] = tempfile.gettempdir()
+        command = [sys.executable, *arguments]
         try:
+            if self.isolated:
+                python = f"{ENVIRONMENT}/bin/python" if _has_environment() else program_in_jail()
+                first = [python, "-I", "-S", f"{COURSE}/grader/jailed/reach.py", f"{asked.fileno()}", arguments[-1]]
+                command = [*_command(given, self._covered), *first, python, *arguments, "--walls"]
+                environment = {}
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno(), asked.fileno(), *given.descriptors],
@@ -450,7 +462,9 @@ class Zygote:
                 process_group=0,
             )
         except OSError as error:
-            raise JailError(f"the jail cannot be started: {error}") from error
+            ours.close()
+            self.let_go()
+            raise _cannot_be_started(error) from error
         finally:
             theirs.close()
             asked.close()
@@ -509,7 +523,7 @@ class Zygote:
         """
         twin = Zygote(self.isolated)
         twin._control, theirs = _control_sockets()
-        twin._imported, twin._given = set(self._imported), set(self._given)
+        twin._imported, twin._given = set(self._imported), dict(self._given)
         twin._hidden, twin._covered = set(self._hidden), list(self._covered)
         with theirs:
             self._tell({"twin": True}, theirs.fileno())
@@ -536,16 +550,20 @@ class Zygote:
     def give_files(self, assignment: str, folder: Path) -> None:
         """Have submissions of an assignment find the files of its release, but for the notebook; returns at once.
 
+        Files that it has been given before are not sent again, unless they have changed.
+
         Raises:
             JailError: the zygote is gone.
             OSError: the folder cannot be read.
         """
-        if self.isolated and assignment not in self._given:
-            for path in folder.iterdir():
-                if path.is_file() and path.suffix != ".ipynb":
-                    with path.open("rb") as file:  # opened here: the zygote may have fewer rights
-                        self._tell({"file": path.name, "of": assignment}, file.fileno())
-            self._given.add(assignment)
+        found = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".ipynb"]
+        state = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in found)
+        if self._given.get(assignment) != state:
+            self._tell({"files": assignment})
+            for path in found:
+                with path.open("rb") as file:  # opened here: the zygote may have fewer rights
+                    self._tell({"file": path.name, "of": assignment}, file.fileno())
+            self._given[assignment] = state
 
     def begin(self, begin: Begin) -> socket.socket:
         """Begin a submission in a worker of its own.
@@ -654,7 +672,7 @@ class Zygote:
     def stop(self) -> None:
         """End it and everything in it."""
         self.let_go()
-        self._imported, self._given = set(), set()
+        self._imported, self._given = set(), {}
         if self._process is not None:
             _end(self._process)
             self._process = None

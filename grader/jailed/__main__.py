@@ -6,6 +6,7 @@
 It is told, in JSON:
 
     {"import": ["torch._dynamo"]}                            it does, and says nothing
+    {"files": "my_assignment"}                               its files follow; it forgets those that it had
     {"file": "public.json", "of": "my_assignment"}, and that file, open   submissions will find it beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
     {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
@@ -25,9 +26,11 @@ import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +59,12 @@ _PARENT = re.compile(r"^PPid:\s+(\d+)", re.MULTILINE)
 
 
 def _begin(
-    control: socket.socket, channel: socket.socket, shell: Shell, seed: int, files: dict[str, bytes] | None
+    control: socket.socket,
+    channel: socket.socket,
+    shell: Shell,
+    seed: int,
+    files: dict[str, bytes],
+    folder: str,
 ) -> int:
     """Fork a submission; returns its first process, with whose end all that belongs to it ends.
 
@@ -65,23 +73,26 @@ def _begin(
         channel: of the submission, to the grader.
         shell: in which its notebook will live.
         seed: of its random numbers.
-        files: to be found in its scratch folder; None if it gets no walls.
+        files: to be found in the folder where it runs.
+        folder: that folder, if it gets no walls; else empty.
 
     Raises:
         OSError: it cannot have namespaces of its own.
     """
     owner = confine.owner()
-    pid = os.fork() if files is None else confine.fork_into_namespaces(owner)
+    pid = os.fork() if folder else confine.fork_into_namespaces(owner)
     if pid:
         return pid
     begun = False
     try:
         control.close()
-        if files is not None:
+        if folder:
+            os.chdir(folder)
+        else:
             confine.close_walls(owner)
-            for name, content in files.items():
-                (confine.SCRATCH / name).write_bytes(content)
             confine.be_called("submission")
+        for name, content in files.items():
+            Path(name).write_bytes(content)
         begun = True
         send(channel, {"ready": os.getpid()})
         os.dup2(1, 2)  # standard output is /dev/null; the other is the instructor's terminal
@@ -203,6 +214,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shell = Shell()
     _prepare(())
+    sys.path[0] = ""  # the folder in which a submission runs, as in a kernel
     files: dict[str, dict[str, bytes]] = {}
     _say(control, "ready", torch.__version__)
     while True:
@@ -213,9 +225,11 @@ def main() -> None:
             case {"import": [*imports]}:
                 if not all(name in sys.modules for name in imports):
                     _prepare(imports)
+            case {"files": str(assignment)}:
+                files[assignment] = {}
             case {"file": str(name), "of": str(assignment)}:
                 with open(descriptors[0], "rb") as file:
-                    files.setdefault(assignment, {})[name] = file.read()
+                    files[assignment][name] = file.read()
             case {"twin": _}:
                 if os.fork() == 0:
                     control.close()
@@ -225,14 +239,18 @@ def main() -> None:
                     os.close(descriptors[0])
             case {"begin": begin}:
                 channel = socket.socket(fileno=descriptors[0])
-                own = files.get(begin["assignment"], {}) if walls else None
+                own = files.get(begin["assignment"], {})
+                folder = "" if walls else tempfile.mkdtemp()
                 pid = 0
                 try:
-                    pid = _begin(control, channel, shell, begin["seed"], own)
+                    pid = _begin(control, channel, shell, begin["seed"], own, folder)
                 except OSError as error:
                     _fail(channel, error)
                 channel.close()
-                _say(control, "ended", _watch(control, pid, walls) if pid else "")
+                try:
+                    _say(control, "ended", _watch(control, pid, walls) if pid else "")
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
             case {"end": _}:
                 continue  # it has ended in the meantime
 

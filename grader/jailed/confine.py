@@ -35,9 +35,9 @@ MIN_OPEN_FILES = 32
 MIN_PROCESSES = 4
 _MAX_SIGNALS = 1024  # that wait, and timers
 _SHELL = {  # what a shell's `ulimit` calls them
-    resource.RLIMIT_AS: ("address space, bytes", "-Hv"),
-    resource.RLIMIT_FSIZE: ("file size, bytes", "-Hf"),
-    resource.RLIMIT_CPU: ("processor time, seconds", "-Ht"),
+    resource.RLIMIT_AS: ("address space, in bytes,", "-Hv"),
+    resource.RLIMIT_FSIZE: ("file size, in bytes,", "-Hf"),
+    resource.RLIMIT_CPU: ("processor time, in seconds,", "-Ht"),
     resource.RLIMIT_NOFILE: ("open files", "-Hn"),
     resource.RLIMIT_NPROC: ("processes", "-Hu"),
 }
@@ -79,7 +79,7 @@ def named(limit: int) -> str:
     """A limit of this user, with the name that it has in a shell."""
     name, option = _SHELL[limit]
     here = resource.getrlimit(limit)[1]
-    return f"{name}: {'unlimited' if here == resource.RLIM_INFINITY else f'{here:,}'} (ulimit {option})"
+    return f"the limit on {name} is {'infinite' if here == resource.RLIM_INFINITY else f'{here:,}'} (ulimit {option})"
 
 
 def die_with_parent() -> None:
@@ -144,7 +144,7 @@ def fork_into_namespaces(owner: tuple[int, int]) -> int:
         os.setegid(0)
         os.setgroups(groups)
     if pid < 0 and error == errno.EAGAIN:
-        raise LimitTooLow(f"this user may have too few {named(resource.RLIMIT_NPROC)}")
+        raise LimitTooLow(f"this user has no process left; {named(resource.RLIMIT_NPROC)}")
     if pid < 0:
         raise OSError(error, f"clone3: {os.strerror(error)}")
     return pid
@@ -196,7 +196,7 @@ def close_walls(owner: tuple[int, int]) -> None:
     ):
         value = allowed(limit, most)
         if value < least:
-            raise LimitTooLow(f"this user may have too little {named(limit)}, and {least:,} are needed")
+            raise LimitTooLow(f"{named(limit)}, and a submission needs {least:,}")
         resource.setrlimit(limit, (value, value))
     for capability in range(_LAST_CAPABILITY + 1):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that this kernel does not have fail, rightly
