@@ -7,6 +7,7 @@ comes at once and the jail starts while the rest is imported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -165,7 +166,8 @@ def main() -> int:
     try:
         with jail.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
             if arguments.command == "autograde" and (arguments.no_isolation or not jail.why_not()):
-                zygote.start()
+                with contextlib.suppress(jail.JailError):  # it is started again, and then the reason is said
+                    zygote.start()
             from grader import commands  # while the zygote starts
 
             return commands.run(arguments, zygote)

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,9 @@ from pathlib import Path
 import nbformat
 import torch
 from nbformat.notebooknode import NotebookNode
+from nbgrader.coursedir import CourseDirectory
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercises import Exercise, read_public
 from grader import engine, jail, repair
@@ -49,12 +53,26 @@ class Order:
         releases: the folder `exercises/`.
         seed: of the secret cases.
         isolated: whether students' code runs in the jail.
+        private: further folders that no submission may reach.
     """
 
     solutions: Path
     releases: Path
     seed: int
     isolated: bool = True
+    private: tuple[Path, ...] = ()
+
+
+def private_folders(directory: CourseDirectory) -> tuple[Path, ...]:
+    """What of a course no submission may reach, besides the solutions: others' work, marks, the gradebook."""
+    root = Path(directory.root)
+    names = (directory.submitted_directory, directory.autograded_directory, directory.feedback_directory)
+    found = [root, *(root / name for name in names)]
+    with contextlib.suppress(ArgumentError):
+        url = make_url(directory.db_url)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            found.append(Path(url.database).resolve().parent)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -124,8 +142,10 @@ class Judge:
         """Have the zygote import what is slow to import, and know the files of the release; returns at once.
 
         Raises:
-            jail.JailError: the zygote is gone.
+            jail.JailError: the zygote is gone, or the course cannot be hidden from submissions.
         """
+        order = self.order
+        self.zygote.hide((order.solutions, order.releases, *order.private))
         self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.needs)
         self.zygote.give_files(assignment, self.order.releases / assignment)
 
@@ -165,7 +185,7 @@ class Judge:
         for _ in range(ATTEMPTS):
             try:
                 self.equip(submission.assignment)
-                begin = jail.Begin(_seed_of(submission.student), submission.assignment)
+                begin = jail.Begin(_seed_of(repaired.notebook), submission.assignment)
                 graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
                 self._walls_stood = True
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
@@ -177,8 +197,14 @@ class Judge:
         return Outcome(submission, problem=str(fault), ours=True)
 
 
-def _seed_of(student: str) -> int:
-    return int.from_bytes(hashlib.sha256(student.encode()).digest()[:8], "big") >> 2
+def _seed_of(notebook: NotebookNode) -> int:
+    """Of the random numbers that a notebook draws: the same whenever and wherever it runs.
+
+    It follows from what the notebook holds, which its code knows anyway: not from the student's name, which it could
+    find out by trying names, and not from the seed of the secret cases.
+    """
+    sources = json.dumps([cell.source for cell in notebook.cells])
+    return int.from_bytes(hashlib.sha256(sources.encode()).digest()[:8], "big") >> 2
 
 
 class _Post:

@@ -103,7 +103,8 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
 
 def show_doctor(course: Course, arguments: Arguments) -> None:
     """Say what this machine offers for grading, and what will be done with it."""
-    found = doctor.examine(course.directory.db_url, course.root)
+    order = course.order()
+    found = doctor.examine(course.directory.db_url, course.root, (order.solutions, order.releases, *order.private))
     print(found.table)
     if found.jail:
         raise CourseError(

@@ -26,7 +26,7 @@ from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
+from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, private_folders, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
@@ -242,7 +242,7 @@ class Course:
             isolated: whether students' code runs in the jail.
         """
         chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
-        return Order(self.solutions, self.exercises, chosen, isolated)
+        return Order(self.solutions, self.exercises, chosen, isolated, private_folders(self.directory))
 
     def grade(
         self, due: Sequence[HandedIn], order: Order, jobs: int, zygote: Zygote | None = None

@@ -11,7 +11,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,21 +48,23 @@ class Found:
     gradebook: str
 
 
-def examine(database: str, root: Path) -> Found:
+def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
     """Look at this machine.
 
     Args:
         database: the gradebook's address.
         root: the course's folder.
+        hidden: what submissions must not reach, besides the course's folder.
     """
     problem = jail.why_not()
-    walls = "" if problem else jail.try_walls()
+    walls = "" if problem else jail.try_walls([root, *hidden])
     gradebook, broken = _gradebook(database)
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
         ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
         ["namespaces", *_namespaces()],
         ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
+        ["course", *_hidden(problem or walls)],
         ["seccomp", *_seccomp()],
         ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
         ["cgroups", *_cgroups()],
@@ -101,6 +103,12 @@ def _bubblewrap() -> str:
     return f"{program}, which cannot be run"
 
 
+def _hidden(problem: str) -> tuple[str, str]:
+    if problem:
+        return "not hidden", "see above"
+    return "hidden", "from inside the jail, no path leads to solutions, submissions or the gradebook"
+
+
 def _seccomp() -> tuple[str, str]:
     refused = list(syscalls.refused())
     if not refused:
@@ -135,7 +143,7 @@ def _landlock() -> str:
 
 
 def _cgroups() -> tuple[str, str]:
-    use = "not used: memory and processes of a submission are counted ten times a second"
+    use = "not needed: memory and processes are counted ten times a second, and what cannot be counted is refused"
     try:
         (line,) = [entry for entry in Path("/proc/self/cgroup").read_text("ascii").splitlines() if entry[:3] == "0::"]
         own = Path("/sys/fs/cgroup", line[3:].lstrip("/"))
@@ -151,21 +159,26 @@ def _limits() -> Iterator[list[str]]:
     used = 0
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    for name, limit, most, shown in (
-        ("processes", resource.RLIMIT_NPROC, confine.MOST_PROCESSES, f"{confine.MOST_PROCESSES}"),
-        ("open files", resource.RLIMIT_NOFILE, confine.MOST_OPEN_FILES, f"{confine.MOST_OPEN_FILES}"),
-        ("file size", resource.RLIMIT_FSIZE, confine.MOST_FILE, f"{confine.MOST_FILE / 2**20:g} MB"),
-        ("address space", resource.RLIMIT_AS, used + confine.MOST_MEMORY, f"{confine.MOST_MEMORY / 2**30:g} GB"),
-        ("processor time", resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS, f"{confine.MOST_CPU_SECONDS} s"),
-    ):
-        here = resource.getrlimit(limit)[1]
-        enough = here == resource.RLIM_INFINITY or here >= most
-        use = f"{shown} for a submission" if enough else f"TOO LOW: a submission is to have {shown}; see ulimit -H"
-        if name in ("address space", "processor time") and enough:
-            use = f"{shown} for each process of a submission" + (
-                ", beyond what PyTorch takes" if name[0] == "a" else ""
-            )
-        yield [name, "unlimited" if here == resource.RLIM_INFINITY else f"{here:,}", use]
+    for name, limit, most, least, shown in (
+        ("processes", resource.RLIMIT_NPROC, confine.MOST_PROCESSES, confine.MIN_PROCESSES, str(confine.MOST_PROCESSES)),
+        ("open files", resource.RLIMIT_NOFILE, confine.MOST_OPEN_FILES, confine.MIN_OPEN_FILES,
+         str(confine.MOST_OPEN_FILES)),
+        ("file size", resource.RLIMIT_FSIZE, confine.MOST_FILE, confine.MIN_FILE, f"{confine.MOST_FILE / 2**20:g} MB"),
+        ("address space", resource.RLIMIT_AS, used + confine.MOST_MEMORY, used + confine.MIN_MEMORY,
+         f"{confine.MOST_MEMORY / 2**30:g} GB"),
+        ("processor time", resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS, confine.MIN_CPU_SECONDS,
+         f"{confine.MOST_CPU_SECONDS} s"),
+    ):  # fmt: skip
+        here = confine.allowed(limit, most)
+        use = f"{shown} for a submission"
+        if name in ("address space", "processor time"):
+            use = f"{shown} for each process of a submission" + (", beyond what PyTorch takes" * (name[0] == "a"))
+        if here < least:
+            use = f"TOO LOW: a submission is to have {shown}; raise it, see ulimit -H"
+        elif here < most:
+            use = f"a submission has no more than this; usual is {shown}"
+        found = resource.getrlimit(limit)[1]
+        yield [name, "unlimited" if found == resource.RLIM_INFINITY else f"{found:,}", use]
 
 
 def _disk(root: Path) -> tuple[str, str]:

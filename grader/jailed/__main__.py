@@ -6,6 +6,7 @@
 It is told, in JSON:
 
     {"import": ["torch._dynamo"]}                            it does, and says nothing
+    {"files": "my_assignment"}                               its files follow; it forgets those that it had
     {"file": "public.json", "of": "my_assignment"}, and that file, open   submissions will find it beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
     {"begin": what `grader.jail.Begin` has}, and the end of a channel    a submission begins
@@ -26,9 +27,11 @@ import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,16 +47,25 @@ from grader.jailed.wire import WireError, send
 from grader.jailed.worker import serve
 
 MOST_MEMORY_IN_ALL = 6 * 2**30
-MOST_PROCESSES_IN_ALL = confine.MOST_PROCESSES * 3 // 4  # before the kernel refuses more
 MOST_BYTES = 2**16  # of a message from the grader
 SECONDS_BETWEEN_LOOKS = 0.1
 
-_MEMORY = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+)", re.MULTILINE)
+# Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the files
+# that everybody has mapped.
+_MEMORY = re.compile(r"^(?:Rss(?:Anon|Shmem)|VmSwap|VmPTE):\s+(\d+)", re.MULTILINE)
+_FILES = re.compile(r"^FDSize:\s+(\d+)", re.MULTILINE)
+_OF_A_FILE = 2**18  # what the kernel keeps of what was written into a socket or a pipe and not yet read
+_MAX_LOCKS = 1000  # on parts of files; the kernel has no limit for them
 _PARENT = re.compile(r"^PPid:\s+(\d+)", re.MULTILINE)
 
 
 def _begin(
-    control: socket.socket, channel: socket.socket, shell: Shell, seed: int, files: dict[str, bytes] | None
+    control: socket.socket,
+    channel: socket.socket,
+    shell: Shell,
+    seed: int,
+    files: dict[str, bytes],
+    folder: str,
 ) -> int:
     """Fork a submission; returns its first process, with whose end all that belongs to it ends.
 
@@ -62,23 +74,26 @@ def _begin(
         channel: of the submission, to the grader.
         shell: in which its notebook will live.
         seed: of its random numbers.
-        files: to be found in its scratch folder; None if it gets no walls.
+        files: to be found in the folder where it runs.
+        folder: that folder, if it gets no walls; else empty.
 
     Raises:
         OSError: it cannot have namespaces of its own.
     """
     owner = confine.owner()
-    pid = os.fork() if files is None else confine.fork_into_namespaces(owner)
+    pid = os.fork() if folder else confine.fork_into_namespaces(owner)
     if pid:
         return pid
     begun = False
     try:
         control.close()
-        if files is not None:
+        if folder:
+            os.chdir(folder)
+        else:
             confine.close_walls(owner)
-            for name, content in files.items():
-                (confine.SCRATCH / name).write_bytes(content)
             confine.be_called("submission")
+        for name, content in files.items():
+            Path(name).write_bytes(content)
         begun = True
         send(channel, {"ready": os.getpid()})
         os.dup2(1, 2)  # standard output is /dev/null; the other is the instructor's terminal
@@ -91,7 +106,8 @@ def _begin(
 
 
 def _fail(channel: socket.socket, error: BaseException) -> None:
-    send(channel, {"failed": f"{type(error).__name__}: {error}"})
+    how = "limit" if isinstance(error, confine.LimitTooLow) else "failed"
+    send(channel, {how: str(error) if how == "limit" else f"{type(error).__name__}: {error}"})
 
 
 def _watch(control: socket.socket, pid: int, walls: bool) -> str:
@@ -130,7 +146,7 @@ def _fate(status: int, used: resource.struct_rusage) -> str:
     """Who ended a submission's first process; empty if it was itself. From inside, none can kill it."""
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
         return ""
-    if used.ru_utime + used.ru_stime >= confine.MOST_CPU_SECONDS - 1:
+    if used.ru_utime + used.ru_stime >= confine.allowed(resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS) - 1:
         return "time"
     # The kernel ends who uses most when there is no more.
     return "memory" if used.ru_maxrss * 1024 > _MUCH_MEMORY else "killed"
@@ -146,15 +162,23 @@ def _too_much(pid: int) -> str:
                 status = Path(f"/proc/{name}/status").read_text("utf-8", "replace")
             except OSError:
                 continue  # it has just ended
-            # Its own and what it shares with others of the submission; not the files that everybody has mapped.
-            memory[int(name)] = sum(int(kilobytes) for kilobytes in _MEMORY.findall(status)) * 1024
+            files = sum(int(count) for count in _FILES.findall(status))
+            kilobytes = sum(int(count) for count in _MEMORY.findall(status))
+            memory[int(name)] = kilobytes * 1024 + files * _OF_A_FILE
             parents[int(name)] = int(_PARENT.findall(status)[0])
     own = {pid}
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
-    if len(own) > MOST_PROCESSES_IN_ALL:
+    if len(own) > confine.allowed(resource.RLIMIT_NPROC, confine.MOST_PROCESSES) * 3 // 4:  # before the kernel refuses
         return "processes"
-    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL else ""
+    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL or _too_many_locks(own) else ""
+
+
+def _too_many_locks(own: set[int]) -> bool:
+    with open("/proc/locks", encoding="ascii") as file:  # of this jail; no more of it is read than is needed
+        *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
+    owners = {str(pid) for pid in own}
+    return sum(line.split()[4] in owners for line in lines) > _MAX_LOCKS
 
 
 def _prepare(imports: Sequence[str]) -> None:
@@ -191,6 +215,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shell = Shell()
     _prepare(())
+    sys.path[0] = ""  # the folder in which a submission runs, as in a kernel
     files: dict[str, dict[str, bytes]] = {}
     _say(control, "ready", torch.__version__)
     while True:
@@ -201,9 +226,11 @@ def main() -> None:
             case {"import": [*imports]}:
                 if not all(name in sys.modules for name in imports):
                     _prepare(imports)
+            case {"files": str(assignment)}:
+                files[assignment] = {}
             case {"file": str(name), "of": str(assignment)}:
                 with open(descriptors[0], "rb") as file:
-                    files.setdefault(assignment, {})[name] = file.read()
+                    files[assignment][name] = file.read()
             case {"twin": _}:
                 if os.fork() == 0:
                     control.close()
@@ -213,14 +240,18 @@ def main() -> None:
                     os.close(descriptors[0])
             case {"begin": begin}:
                 channel = socket.socket(fileno=descriptors[0])
-                own = files.get(begin["assignment"], {}) if walls else None
+                own = files.get(begin["assignment"], {})
+                folder = "" if walls else tempfile.mkdtemp()
                 pid = 0
                 try:
-                    pid = _begin(control, channel, shell, begin["seed"], own)
+                    pid = _begin(control, channel, shell, begin["seed"], own, folder)
                 except OSError as error:
                     _fail(channel, error)
                 channel.close()
-                _say(control, "ended", _watch(control, pid, walls) if pid else "")
+                try:
+                    _say(control, "ended", _watch(control, pid, walls) if pid else "")
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
             case {"end": _}:
                 continue  # it has ended in the meantime
 

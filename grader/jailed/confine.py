@@ -8,11 +8,11 @@ else's processes. A submission gets, on top of that, namespaces of its own, a sc
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
 import struct
-import sys
 from pathlib import Path
 
 from grader.jailed import syscalls
@@ -24,11 +24,27 @@ MOST_MEMORY = 3 * 2**30
 MOST_CPU_SECONDS = 120
 MOST_OPEN_FILES = 256
 MOST_PROCESSES = 64
+MAX_TERMINALS = 32  # of those that all programs of the machine share
 MOST_SHARED = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
 
+# What a submission cannot do without, where this user may have less than the above.
+MIN_FILE = 2**20
+MIN_MEMORY = 2**29
+MIN_CPU_SECONDS = 10
+MIN_OPEN_FILES = 32
+MIN_PROCESSES = 4
+_MAX_SIGNALS = 1024  # that wait, and timers
+_SHELL = {  # what a shell's `ulimit` calls them
+    resource.RLIMIT_AS: ("address space, in bytes,", "-Hv"),
+    resource.RLIMIT_FSIZE: ("file size, in bytes,", "-Hf"),
+    resource.RLIMIT_CPU: ("processor time, in seconds,", "-Ht"),
+    resource.RLIMIT_NOFILE: ("open files", "-Hn"),
+    resource.RLIMIT_NPROC: ("processes", "-Hu"),
+}
+
 _NAMESPACES = 0x20000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mount user pid net ipc uts
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 0x4000, 0x40000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 15, 24, 38
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -47,6 +63,23 @@ _python = ctypes.PyDLL(None, use_errno=True)  # for calls between which Python m
 def _checked(result: int, what: str) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+class LimitTooLow(OSError):
+    """A limit of this user leaves too little for a submission; says which."""
+
+
+def allowed(limit: int, most: int) -> int:
+    """What a submission may have: so much, or what this user may have if it is less."""
+    here = resource.getrlimit(limit)[1]
+    return most if here == resource.RLIM_INFINITY else min(here, most)
+
+
+def named(limit: int) -> str:
+    """A limit of this user, with the name that it has in a shell."""
+    name, option = _SHELL[limit]
+    here = resource.getrlimit(limit)[1]
+    return f"the limit on {name} is {'infinite' if here == resource.RLIM_INFINITY else f'{here:,}'} (ulimit {option})"
 
 
 def die_with_parent() -> None:
@@ -110,6 +143,8 @@ def fork_into_namespaces(owner: tuple[int, int]) -> int:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
+    if pid < 0 and error == errno.EAGAIN:
+        raise LimitTooLow(f"this user has no process left; {named(resource.RLIMIT_NPROC)}")
     if pid < 0:
         raise OSError(error, f"clone3: {os.strerror(error)}")
     return pid
@@ -141,24 +176,27 @@ def close_walls(owner: tuple[int, int]) -> None:
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
     _mount("tmpfs", str(SCRATCH), f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
-    if any(path.startswith("/tmp/") for path in (sys.prefix, sys.base_prefix)):  # Python itself lies there
-        flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-        _checked(_libc.mount(None, b"/tmp", None, flags, None), "mount /tmp read-only")
-    else:
-        _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
     _mount("tmpfs", "/dev/shm", f"size={MOST_SHARED},nr_inodes=4096,mode=0700")
-    _mount("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620", _MS_NOSUID | _MS_NOEXEC)
+    _mount("devpts", "/dev/pts", f"newinstance,ptmxmode=0666,mode=620,max={MAX_TERMINALS}", _MS_NOSUID | _MS_NOEXEC)
     # When memory gets short, the kernel takes the submission, never the grader.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
-    for limit, value in (
-        (resource.RLIMIT_AS, used + MOST_MEMORY),
-        (resource.RLIMIT_FSIZE, MOST_FILE),
-        (resource.RLIMIT_CPU, MOST_CPU_SECONDS),
-        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),
-        (resource.RLIMIT_NPROC, MOST_PROCESSES),
-        (resource.RLIMIT_CORE, 0),
+    for limit, most, least in (
+        (resource.RLIMIT_AS, used + MOST_MEMORY, used + MIN_MEMORY),
+        (resource.RLIMIT_FSIZE, MOST_FILE, MIN_FILE),
+        (resource.RLIMIT_CPU, MOST_CPU_SECONDS, MIN_CPU_SECONDS),
+        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES, MIN_OPEN_FILES),
+        (resource.RLIMIT_NPROC, MOST_PROCESSES, MIN_PROCESSES),
+        (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS, 0),
+        # None of what belongs to no process: pages that must not be swapped, queues of messages.
+        (resource.RLIMIT_MEMLOCK, 0, 0),
+        (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
+        value = allowed(limit, most)
+        if value < least:
+            raise LimitTooLow(f"{named(limit)}, and a submission needs {least:,}")
         resource.setrlimit(limit, (value, value))
     for capability in range(_LAST_CAPABILITY + 1):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that this kernel does not have fail, rightly

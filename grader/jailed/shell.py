@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import getpass
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -141,6 +142,7 @@ class Shell:
         outputs = Outputs()
         shell: Any = self.ip
         shell.display_pub.outputs = shell.displayhook.outputs = outputs
+        sys.path_importer_cache.pop(os.getcwd(), None)  # a cell may have written a module a moment ago
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _Stream(outputs, "stdout"), _Stream(outputs, "stderr")
         raised: BaseException | None = None
