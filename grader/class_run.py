@@ -13,14 +13,19 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
+import struct
 import sys
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import TypeAlias
 
 import nbformat
 import torch
@@ -30,7 +35,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercises import Exercise, read_public
-from grader import engine, jail, repair
+from grader import engine, jail, processes, repair
 from grader.authoring import Task, load, points_that_differ
 from grader.jailed import confine
 from grader.record import Entry, entry_of
@@ -38,6 +43,9 @@ from grader.record import Entry, entry_of
 ATTEMPTS = 3  # where the fault is ours
 AHEAD = 2  # submissions that a judge has been given
 MOST_LOST_IN_A_ROW = 12  # judges
+MAX_JUDGE_MEMORY = 2 * 2**30  # bytes that a judge may take, on top of what it begins with
+JUDGE_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a jail
+STEP = 1.0  # seconds between two looks at processes that were stopped
 
 
 class GraderError(Exception):
@@ -190,6 +198,8 @@ class Judge:
                 self._walls_stood = True
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
             except (jail.JailError, OSError) as error:
+                if processes.is_about_memory(error):
+                    raise
                 fault = error
                 self.zygote.stop()
         if isinstance(fault, jail.NoWalls) and not self._walls_stood:
@@ -207,74 +217,119 @@ def _seed_of(notebook: NotebookNode) -> int:
     return int.from_bytes(hashlib.sha256(sources.encode()).digest()[:8], "big") >> 2
 
 
+class _OutOfMemory:
+    """What a judge says when there was no memory for a submission; then it ends itself."""
+
+
+Answer: TypeAlias = "Outcome | GraderError | _OutOfMemory"
+
+
 class _Post:
     """A judge in a process of its own, with the submissions that it has been given and not yet answered.
 
     Not a pool of the standard library: a process that is killed in the middle of an answer leaves that one waiting
-    for the rest for ever, and none says which submission it was at. Here every judge has a pipe to itself, whose end
-    is the end of the judge.
+    for the rest for ever, and none says which submission it was at. Here every judge has a connection to itself,
+    whose end is the end of the judge. Nothing here waits: a judge may be stopped in the middle of an answer.
 
     Args:
         judge: ready for all assignments; its zygote is left to others.
     """
 
     def __init__(self, judge: Judge) -> None:
-        context = multiprocessing.get_context("fork")
-        self.pipe, theirs = context.Pipe()
+        self.channel, theirs = socket.socketpair()
+        self.channel.setblocking(False)
         try:
             zygote = judge.zygote.twin()
         except jail.JailError:  # it will have one of its own
             zygote = jail.Zygote(judge.order.isolated)
+        context = multiprocessing.get_context("fork")
         self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()  # so that the judge has the only one, and with the judge it is closed
         zygote.let_go()
         self.given: deque[Submission] = deque()
+        self.waited = 0.0  # seconds for the answer to the first of these
+        self._arrived = bytearray()
 
     def give(self, submission: Submission) -> None:
         """Have a submission graded, after those that it has already."""
+        if not self.given:
+            self.waited = 0.0
         self.given.append(submission)
         with contextlib.suppress(OSError):  # it is gone: `take` will say so
-            self.pipe.send(submission)
+            self.channel.sendall(pickle.dumps(submission))
 
-    def take(self) -> Outcome | GraderError | None:
-        """What became of the first submission that it was given; None if the judge is gone."""
+    def take(self) -> Answer | None:
+        """What became of the first submission that it was given; None if that is not known yet.
+
+        Raises:
+            EOFError: the judge is gone.
+        """
         try:
-            answer: Outcome | GraderError = self.pipe.recv()
-        except (EOFError, OSError):
+            while (missing := self._missing()) > 0:
+                part = self.channel.recv(min(missing, 2**20))
+                if not part:
+                    raise EOFError
+                self._arrived += part
+        except BlockingIOError:
             return None
+        except OSError as error:
+            raise EOFError from error
+        answer: Answer = pickle.loads(self._arrived[_LENGTH.size :])
+        self._arrived = bytearray()
         self.given.popleft()
+        self.waited = 0.0
         return answer
+
+    def _missing(self) -> int:
+        """How many bytes of the answer, or of what says how long it is, have not arrived yet."""
+        if len(self._arrived) < _LENGTH.size:
+            return _LENGTH.size - len(self._arrived)
+        return _LENGTH.size + int(_LENGTH.unpack_from(self._arrived)[0]) - len(self._arrived)
 
     def end(self) -> None:
         """End it at once, and with it its jail; what it was given is not graded."""
-        self.pipe.close()
+        self.channel.close()
         self.process.kill()
         self.process.join()
 
 
-def _serve(judge: Judge, zygote: jail.Zygote, pipe: Connection, parent: int) -> None:
+_LENGTH = struct.Struct("!Q")
+
+
+def _serve(judge: Judge, zygote: jail.Zygote, channel: socket.socket, parent: int) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the grader, which then ends this
     if sys.platform == "linux":  # elsewhere a grader that is killed leaves its judges waiting
         confine.die_with_parent()
         confine.be_called("judge")
     if os.getppid() != parent:  # it was killed before it could be said that this dies with it
         return
+    processes.limit_memory(MAX_JUDGE_MEMORY)
     judge.zygote.let_go()
     judge.zygote = zygote
-    with contextlib.suppress(EOFError):
+    given = channel.makefile("rb")
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            submission = pipe.recv()
-            try:
-                outcome: Outcome | GraderError = judge.grade(submission)
-            except jail.NoWalls as error:
-                outcome = GraderError(
-                    f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
-                    "For code that you trust there is --no-isolation"
-                )
-            except Exception as error:  # a mistake of ours must not cost the others their grading
-                outcome = Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
-            pipe.send(outcome)
+            submission: Submission = pickle.load(given)
+            answer = _answer(judge, submission)
+            packed = pickle.dumps(answer)
+            channel.sendall(_LENGTH.pack(len(packed)) + packed)
+            if isinstance(answer, _OutOfMemory):
+                return
+
+
+def _answer(judge: Judge, submission: Submission) -> Answer:
+    try:
+        return judge.grade(submission)
+    except jail.NoWalls as error:
+        return GraderError(
+            f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
+            "For code that you trust there is --no-isolation"
+        )
+    except Exception as error:  # a mistake of ours must not cost the others their grading
+        if processes.is_about_memory(error):
+            return _OutOfMemory()
+        return Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
 
 
 def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote) -> Judge:
@@ -317,17 +372,24 @@ def _where(error: Exception) -> str:
 
 
 def run(
-    order: Order, submissions: Sequence[Submission], jobs: int, zygote: jail.Zygote | None = None
+    order: Order,
+    submissions: Sequence[Submission],
+    jobs: int,
+    zygote: jail.Zygote | None = None,
+    timeout: float = JUDGE_TIMEOUT,
 ) -> Iterator[Outcome]:
     """Grade submissions; yields them as they are done.
 
-    A judge that is lost is replaced, and the submission that it was at is tried again.
+    A judge that is lost, or does not answer, is replaced, and the submission that it was at is tried again. A process
+    that somebody has stopped is continued.
 
     Args:
         order: what the run is about.
         submissions: of any assignments.
         jobs: how many at a time.
         zygote: one that may have been started before; it is ended. A new one if None.
+        timeout: how many seconds a judge may take for a submission. The time in which this process itself was stopped
+            does not count.
 
     Raises:
         GraderError: nothing can be graded here.
@@ -338,6 +400,7 @@ def run(
     lost_in_a_row = 0
     posts: list[_Post] = []
     zygote = zygote or jail.Zygote(order.isolated)
+    next_look = 0.0
     try:
         judge = _made_ready(order, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
         posts += [_Post(judge) for _ in range(min(jobs, len(left)))]
@@ -350,21 +413,38 @@ def run(
             at_work = [post for post in posts if post.given]
             if not at_work:
                 return
-            ready = wait([post.pipe for post in at_work])
-            for post in (post for post in at_work if post.pipe in ready):
-                answer = post.take()
+            waited = _wait(at_work)
+            if time.monotonic() >= next_look:
+                processes.continue_stopped(os.getpid())
+                next_look = time.monotonic() + STEP
+            for post in at_work:
+                post.waited += waited
+                submission = post.given[0]
+                problem, ours = "", True
+                try:
+                    answer = post.take()
+                    if answer is None and post.waited < timeout:
+                        continue
+                    if answer is None:
+                        problem = f"the process that judged it did not answer for {timeout:g} s"
+                except EOFError:
+                    answer = None
+                    problem = "the process that judged it was killed"
                 if isinstance(answer, GraderError):
                     raise answer
-                if answer is not None:
+                if isinstance(answer, Outcome):
                     lost_in_a_row = 0
                     yield answer
                     continue
-                submission, *untouched = post.given
+                if isinstance(answer, _OutOfMemory):
+                    problem, ours = "it takes more memory to judge than there is for one submission", False
+                else:
+                    post.given.popleft()
+                    lost_in_a_row += 1
+                left.extendleft(reversed(post.given))
                 post.end()
                 posts[posts.index(post)] = _Post(judge)
-                left.extendleft(reversed(untouched))
                 lost[submission] += 1
-                lost_in_a_row += 1
                 if lost_in_a_row >= MOST_LOST_IN_A_ROW:
                     raise GraderError(
                         f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
@@ -373,12 +453,22 @@ def run(
                 if lost[submission] < ATTEMPTS:
                     left.append(submission)
                 else:
-                    problem = f"the process that judged it was killed, {ATTEMPTS} times; is there memory for it?"
-                    yield Outcome(submission, problem=problem, ours=True)
+                    problem += f", {ATTEMPTS} times" + ("; is there memory for it?" if ours else "")
+                    yield Outcome(submission, problem=problem, ours=ours)
     finally:
         for post in posts:
             post.end()
         zygote.stop()
+
+
+def _wait(at_work: Sequence[_Post]) -> float:
+    """Wait until a judge says something, or for a moment; returns how long that was.
+
+    If this process was stopped in between, that was not the judges' fault: it counts as a moment.
+    """
+    start = time.monotonic()
+    wait([post.channel for post in at_work], STEP)
+    return min(time.monotonic() - start, 2 * STEP)
 
 
 def fingerprint(order: Order, submission: Submission) -> str:

@@ -11,7 +11,6 @@ import html
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,14 +19,14 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.cases import Case
-from d2lblocks.checking.check import conclude, observe_all, problem_with
+from d2lblocks.checking.check import problem_with, try_and_judge
 from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.limits import PATIENCE
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import in_words
 from grader.jail import Begin, JailError, Zygote
-from grader.jailed.wire import WireError, receive, send
+from grader.jailed.wire import TOO_LARGE, Patience, TooLarge, WireError, receive_patiently, send_patiently
 from grader.repair import Repaired, harmless
 
 SECONDS_FOR_A_CELL = 30.0
@@ -44,6 +43,12 @@ MOST_TEXT = 110_000  # characters of a text
 MOST_OF_A_CELL = 8_000_000  # characters of all outputs of a cell
 MOST_OF_A_NAME = 200
 MOST_PRINTED = 10_000
+# Bytes of messages from a worker. One that is larger is read, and thrown away without being looked into.
+MAX_BYTES_OF_OUTPUTS = 16 * 2**20
+MAX_BYTES_OF_A_DESCRIPTION = 2**16
+MAX_BYTES_OF_AN_OBSERVATION = 2**18  # and so many times what the reference's largest one has:
+MAX_TIMES_THE_REFERENCE = 4
+MAX_BYTES_IN_ALL = 256 * 2**20  # that one submission sends
 
 
 @dataclass(frozen=True)
@@ -73,37 +78,39 @@ class Worker:
     _channel: socket.socket | None = None
     _done: list[dict[str, Any]] = field(default_factory=list)
     _begun: int = 0
-    _deadline: float = 0.0
+    _received: int = 0
+    waited: float = 0.0  # seconds, in all, for answers
 
-    def __post_init__(self) -> None:
-        self._deadline = time.monotonic() + SECONDS_FOR_A_SUBMISSION
-
-    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
+    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | Lost:
         """Have something done.
 
         Args:
             message: for the worker.
             seconds: how long it may take.
+            most: bytes of the answer.
 
         Returns:
-            What the worker answered, unless it was lost over it.
+            What the worker answered, unless it was lost over it. An answer that was larger is ``{TOO_LARGE: bytes}``.
 
         Raises:
             JailError: the jail itself was lost.
         """
-        if time.monotonic() > self._deadline:
+        if self.waited >= SECONDS_FOR_A_SUBMISSION:
             self.end()
             return Lost("OutOfTime", f"not run: the notebook had used up its {SECONDS_FOR_A_SUBMISSION:g} s before")
+        if self._received > MAX_BYTES_IN_ALL:
+            self.end()
+            return Lost("OutOfMemory", f"not run: the notebook had shown more than {_megabytes(MAX_BYTES_IN_ALL)}")
         if self._channel is None:
             lost = self._begin()
             if lost:
                 return lost
-        return self._ask(message, seconds)
+        return self._ask(message, seconds, most)
 
     def run(self, source: str) -> dict[str, Any] | Lost:
         """Run a cell."""
         message = {"do": "run", "source": source, "seconds": SECONDS_FOR_A_CELL}
-        answer = self.ask(message, SECONDS_FOR_A_CELL)
+        answer = self.ask(message, SECONDS_FOR_A_CELL, MAX_BYTES_OF_OUTPUTS)
         if not isinstance(answer, Lost):
             self._done.append(message)
         return answer
@@ -126,24 +133,30 @@ class Worker:
         self._begun += 1
         self._channel = self.zygote.begin(self.begin)
         for message in list(self._done):
-            answer = self._ask(message, SECONDS_FOR_A_CELL)
+            answer = self._ask(message, SECONDS_FOR_A_CELL, MAX_BYTES_OF_OUTPUTS)
             if isinstance(answer, Lost):
                 self._done.remove(message)  # it was harmless the first time; the next worker does without
                 return answer
         return None
 
-    def _ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
+    def _ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | Lost:
         assert self._channel is not None
-        left = self._deadline - time.monotonic()
-        self._channel.settimeout(max(0.0, min(seconds, left)) + SECONDS_OF_GRACE)
+        patience = Patience(min(seconds, SECONDS_FOR_A_SUBMISSION - self.waited) + SECONDS_OF_GRACE)
         try:
-            send(self._channel, message)
-            return receive(self._channel)
+            send_patiently(self._channel, message, patience)
+            answer, size = receive_patiently(self._channel, patience, most)
+            self._received += size
+            return answer
         except TimeoutError:
             self.end()
             return Lost("OutOfTime", f"stopped after {seconds:g} s")
+        except TooLarge as error:
+            self._received += error.size
+            return {TOO_LARGE: error.size}
         except WireError:
             why = self.end(lost=True)
+        finally:
+            self.waited += patience.waited
         match why:
             case "memory":
                 return Lost("OutOfMemory", "used too much memory")
@@ -245,7 +258,8 @@ def _shows_progress(cell: NotebookNode) -> bool:
 
 
 def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
-    looked = worker.ask({"do": "look", "name": exercise.defines}, SECONDS_FOR_A_CELL)
+    question = {"do": "look", "name": exercise.defines}
+    looked = worker.ask(question, SECONDS_FOR_A_CELL, MAX_BYTES_OF_A_DESCRIPTION)
     if isinstance(looked, Lost):
         return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
     try:
@@ -270,23 +284,38 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
                 "seconds": seconds,
             },
             PATIENCE * seconds,  # inside, what counts is the time of the processor
+            most,
         )
         if isinstance(answer, Lost):
             return answer.observation, ""
         return what_was_seen(answer)
 
-    # The answer works in another process; what passes here is the time that it takes.
-    return conclude(exercise, *observe_all(exercise, look, SECONDS_FOR_AN_EXERCISE, patience=1), remark=remark)
+    most = MAX_BYTES_OF_AN_OBSERVATION + MAX_TIMES_THE_REFERENCE * exercise.largest
+    # The answer works in another process; what counts is how long it is waited for.
+    return try_and_judge(exercise, look, SECONDS_FOR_AN_EXERCISE, 1, lambda: worker.waited, remark)
 
 
 def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
     """What a worker says about a case: the observation, and what was printed. It may say anything."""
+    if TOO_LARGE in answer:
+        message = f"{_size(answer)}, far more than an answer can need"
+        return {"raised": {"type": "BadObservation", "message": message, "line": ""}}, ""
     printed = answer.get("printed")
     try:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
         return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
     return seen, printed[:MOST_PRINTED] if isinstance(printed, str) else ""
+
+
+def _size(answer: Mapping[str, Any]) -> str:
+    """How large an answer would have been; a worker can say that, too, and may say anything."""
+    size = answer[TOO_LARGE]
+    return _megabytes(size) if isinstance(size, int) and 0 <= size < 2**40 else "much"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MB".replace(".0 ", " ")
 
 
 def _plain(described: Observation) -> Observation:
@@ -308,6 +337,9 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
     if isinstance(answer, Lost):
         text = f"This cell {answer.message}."
         return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
+    if TOO_LARGE in answer:
+        text = f"(not kept: the outputs of this cell are too large, {_size(answer)})\n"
+        return [NotebookNode(output_type="stream", name="stderr", text=text)]
     kept: list[NotebookNode] = []
     room = MOST_OF_A_CELL
     outputs = answer.get("outputs")

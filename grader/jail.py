@@ -30,6 +30,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grader import processes
 from grader.jailed import confine, reach
 from grader.jailed.wire import WireError, receive
 
@@ -655,6 +656,8 @@ class Zygote:
             except TimeoutError as error:
                 # What bubblewrap leaves behind when it is killed early holds the socket open.
                 ended = self._process is not None and self._process.poll() is not None
+                if self._process is not None and not ended:
+                    processes.continue_stopped(self._process.pid)
                 if ended or time.monotonic() > deadline:
                     raise _lost(error) from error
             except OSError as error:

@@ -457,7 +457,7 @@ class _Answers(engine.Worker):
     def __init__(self, answer: dict[str, Any]) -> None:
         self.answer = answer
 
-    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | engine.Lost:
+    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | engine.Lost:
         """Give the answer, over the wire if it can be packed."""
         return self.answer
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from d2lblocks.checking.cases import Case
-from d2lblocks.checking.exercises import Exercise, Public, read_public
-from d2lblocks.checking.judge import judge, recognise
+from d2lblocks.checking.exercises import Check, Exercise, Public, read_public
+from d2lblocks.checking.judge import Judging, judging
 from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import describe, observe, prepare, was_ended
@@ -25,6 +25,7 @@ SECONDS_FOR_A_CASE = 1.0
 SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
 SECONDS_FOR_ALL = 6.0
 MOST_PRINTED = 2_000
+MAX_TEXTS = 100  # that are kept of what an answer printed, until they are shown
 
 
 _NOT_GIVEN = object()
@@ -135,21 +136,49 @@ def examine(exercise: Exercise, answer: Any, remark: str = "") -> Report:
         problem = problem_with(exercise, describe(answer))
         if problem:
             return Report(exercise.name, problem=problem, worth=exercise.points, remark=remark)
-        return conclude(exercise, *observe_all(exercise, partial(observe, answer)), remark=remark)
+        return try_and_judge(exercise, partial(observe, answer), remark=remark)
 
 
 def conclude(
     exercise: Exercise, observed: Mapping[str, Sequence[Observation]], printed: str, remark: str = ""
 ) -> Report:
     """Judge what was observed, and report."""
-    verdicts = judge(exercise, observed)
-    known = recognise(exercise, observed, verdicts)
+    return _report(exercise, judging(exercise, observed), printed, remark)
+
+
+def _report(exercise: Exercise, judged: Judging, printed: str, remark: str) -> Report:
     if len(printed) > MOST_PRINTED:
         printed = printed[:MOST_PRINTED] + f"\n… and {len(printed) - MOST_PRINTED} characters more"
-    return Report(exercise.name, verdicts, known, printed, remark=remark, book=exercise.book, see=exercise.see)
+    known = judged.known()
+    return Report(
+        exercise.name, judged.verdicts(), known, printed, remark=remark, book=exercise.book, see=exercise.see
+    )
 
 
 Look = Callable[[str, Case, float, Mapping[str, Any]], tuple[Observation, str]]
+
+
+def try_and_judge(
+    exercise: Exercise,
+    look: Look,
+    seconds: float = SECONDS_FOR_ALL,
+    patience: float = PATIENCE,
+    clock: Callable[[], float] = passing_time,
+    remark: str = "",
+) -> Report:
+    """Observe an answer as `observe_all` does, judge each observation when it comes, and keep none.
+
+    Args:
+        exercise: with its cases.
+        look: as for `observe_all`.
+        seconds: as for `observe_all`.
+        patience: as for `observe_all`.
+        clock: tells how much time has passed for the answer.
+        remark: for the foot of the report.
+    """
+    judged = Judging(exercise)
+    printed = _observe_each(exercise, look, lambda check, seen: judged.add(check.id, seen), seconds, patience, clock)
+    return _report(exercise, judged, printed, remark)
 
 
 def observe_all(
@@ -166,21 +195,45 @@ def observe_all(
         patience: how many times longer it may take than work.
     """
     observed: dict[str, list[Observation]] = {}
+
+    def keep(check: Check, seen: Observation) -> None:
+        observed.setdefault(check.id, []).append(seen)
+
+    return observed, _observe_each(exercise, look, keep, seconds, patience, passing_time)
+
+
+def _observe_each(
+    exercise: Exercise,
+    look: Look,
+    take: Callable[[Check, Observation], None],
+    seconds: float,
+    patience: float,
+    clock: Callable[[], float],
+) -> str:
+    """Hand over each observation when it comes; returns what was printed.
+
+    Args:
+        exercise: as for `observe_all`.
+        look: as for `observe_all`.
+        take: gets each observation, and the check that it is for.
+        seconds: as for `observe_all`.
+        patience: as for `observe_all`.
+        clock: tells how much time has passed for the answer.
+    """
     printed: list[str] = []
     limit = SECONDS_FOR_A_CASE
-    worked, waited = working_time(), passing_time()
+    worked, waited = working_time(), clock()
     for item in exercise.checks:
-        observed[item.id] = []
         for case in item.cases:
-            left = seconds - max(working_time() - worked, (passing_time() - waited) / patience)
+            left = seconds - max(working_time() - worked, (clock() - waited) / patience)
             if left <= 0:
-                return observed, "".join(printed)
+                return "".join(printed)
             observation, text = look(item.probe, case, min(limit, left), item.options)
-            observed[item.id].append(observation)
+            take(item, observation)
             # The same case is called by several probes; hearing the same thing once is enough.
-            if text not in printed:
+            if text not in printed and len(printed) < MAX_TEXTS:
                 printed.append(text)
             if was_ended(observation):
                 limit = SECONDS_AFTER_THAT
                 break
-    return observed, "".join(printed)
+    return "".join(printed)

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ class Exercise:
     def points(self) -> float:
         """The points of all checks together."""
         return sum(check.points for check in self.checks)
+
+    @cached_property
+    def largest(self) -> int:
+        """The bytes of the largest observation of the reference, in its JSON form."""
+        return max((len(json.dumps(encode(seen))) for all_ in self.expected.values() for seen in all_), default=0)
 
     def to_json(self) -> dict[str, Any]:
         """This exercise as JSON, without the catalogue's sources."""

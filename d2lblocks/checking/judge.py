@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -205,7 +206,9 @@ class Verdict:
 
     Attributes:
         check: which one.
-        status: ``"pass"``, ``"fail"``, ``"error"`` (the answer raised), ``"timeout"`` or ``"unanswered"``.
+        status: ``"pass"``, ``"fail"``, ``"error"`` (the answer raised), ``"timeout"`` (it did not end, or there was
+            no time left for it), ``"crash"`` (it ended the process in which it ran), ``"memory"`` (it used too much
+            of it) or ``"unanswered"`` (it is still the stub).
         points: earned.
         message: what was observed and what was expected; empty if passed.
     """
@@ -226,6 +229,77 @@ _HELP = {
 }
 
 
+class Judging:
+    """Judges an answer while it is observed: each observation is compared when it comes, and is not kept.
+
+    Observations come from a stranger. Kept, those of one answer could take more memory than there is.
+
+    Args:
+        exercise: with the reference's observations, and with its public cases first in each check: known mistakes
+            are recognised by those.
+    """
+
+    def __init__(self, exercise: Exercise) -> None:
+        self._exercise = exercise
+        self._checks = {check.id: check for check in exercise.checks}
+        self._count: Counter[str] = Counter()
+        self._failed: dict[str, Verdict] = {}
+        # The mistakes that agree with all that came so far: exactly, or but for what is accidental.
+        self._possible = [(accidental, list(exercise.known)) for accidental in ((), _ACCIDENTAL)]
+
+    def add(self, check: str, seen: Observation) -> None:
+        """Compare an observation.
+
+        Args:
+            check: its id.
+            seen: what the answer gave in the next case of this check.
+        """
+        number = self._count[check]
+        self._count[check] += 1
+        cases, expected = self._checks[check].cases, self._exercise.expected[check]
+        if number >= min(len(cases), len(expected)):
+            return
+        if check not in self._failed:
+            difference = next(compare(seen, expected[number]), None)
+            if difference:
+                self._failed[check] = _failed(self._checks[check], cases[number].label, seen, difference)
+        for accidental, possible in self._possible:
+            possible[:] = [
+                known
+                for known in possible
+                if number >= len(known.observed.get(check, ()))
+                or _same_in_a_case(seen, known.observed[check][number], expected[number], accidental)
+            ]
+
+    def verdicts(self) -> list[Verdict]:
+        """One verdict for each check of the exercise. A check whose cases were not all reached is not passed."""
+        verdicts = [self._verdict(check) for check in self._exercise.checks]
+        # One exception prevents many checks; to read it once is enough, whichever the case.
+        messages = [verdict.message.rpartition(" (case: ")[0] or verdict.message for verdict in verdicts]
+        return [
+            replace(verdict, message="As above.") if message and message in messages[:number] else verdict
+            for number, (verdict, message) in enumerate(zip(verdicts, messages, strict=True))
+        ]
+
+    def _verdict(self, check: Check) -> Verdict:
+        if check.id in self._failed:
+            return self._failed[check.id]
+        if self._count[check.id] < len(self._exercise.expected[check.id]):
+            return Verdict(check, "timeout", 0, "Not tried: the answer took too long before.")
+        return Verdict(check, "pass", check.points, "")
+
+    def known(self) -> Known | None:
+        """The known mistake that gives, in every check that the answer fails, just what the answer gives."""
+        failed = {verdict.check.id for verdict in self.verdicts() if verdict.status != "pass"}
+        for _, possible in self._possible:
+            for known in possible:
+                # Observed and known both end at the first case that took too long.
+                reached = all(self._count[check] >= len(seen) for check, seen in known.observed.items())
+                if failed == known.observed.keys() and reached:
+                    return known
+        return None
+
+
 def judge(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> list[Verdict]:
     """One verdict for each check of an exercise.
 
@@ -233,32 +307,22 @@ def judge(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> 
         exercise: with the reference's observations.
         observed: for each check (by id), the answer's observation in each case. What is missing was not reached.
     """
-    verdicts = [
-        _judge_check(check, observed.get(check.id, ()), exercise.expected[check.id]) for check in exercise.checks
-    ]
-    # One exception prevents many checks; to read it once is enough, whichever the case.
-    messages = [verdict.message.rpartition(" (case: ")[0] or verdict.message for verdict in verdicts]
-    return [
-        replace(verdict, message="As above.") if message and message in messages[:number] else verdict
-        for number, (verdict, message) in enumerate(zip(verdicts, messages, strict=True))
-    ]
+    return judging(exercise, observed).verdicts()
 
 
-def _judge_check(check: Check, observed: Sequence[Observation], expected: Sequence[Observation]) -> Verdict:
-    for case, seen, wanted in zip(check.cases, observed, expected, strict=False):
-        differences = list(compare(seen, wanted))
-        if differences:
-            return _failed(check, case.label, seen, differences)
-    if len(observed) < len(expected):
-        return Verdict(check, "timeout", 0, "Not tried: the answer took too long before.")
-    return Verdict(check, "pass", check.points, "")
+def judging(exercise: Exercise, observed: Mapping[str, Sequence[Observation]]) -> Judging:
+    """A `Judging` that has seen all of these observations."""
+    result = Judging(exercise)
+    for check, seen in observed.items():
+        for observation in seen:
+            result.add(check, observation)
+    return result
 
 
 _STATUSES = {"OutOfTime": "timeout", "Crash": "crash", "OutOfMemory": "memory"}
 
 
-def _failed(check: Check, label: str, seen: Observation, differences: list[Difference]) -> Verdict:
-    first = differences[0]
+def _failed(check: Check, label: str, seen: Observation, first: Difference) -> Verdict:
     raised = seen.get("raised")
     status = "fail"
     if isinstance(raised, dict) and first.kind == "raised":
@@ -274,43 +338,9 @@ def _failed(check: Check, label: str, seen: Observation, differences: list[Diffe
     return Verdict(check, status, 0, f"{first} {hint}".strip() + f" (case: {label})")
 
 
-def recognise(
-    exercise: Exercise, observed: Mapping[str, Sequence[Observation]], verdicts: Sequence[Verdict]
-) -> Known | None:
-    """The known mistake that gives, in every check that the answer fails, just what the answer gives.
-
-    Args:
-        exercise: with its public cases first in each check; those are the ones that mistakes are known by.
-        observed: as for `judge`.
-        verdicts: what `judge` said.
-    """
-    failed = {v.check.id for v in verdicts if v.status != "pass"}
-    candidates = [known for known in exercise.known if failed == known.observed.keys()]
-    for accidental in ((), _ACCIDENTAL):
-        for known in candidates:
-            if all(
-                _same(observed.get(check, ()), seen, exercise.expected[check], accidental)
-                for check, seen in known.observed.items()
-            ):
-                return known
-    return None
-
-
 # First a mistake is looked for that gives exactly the same; then one that does but for these observations, which are
 # wrong in the same places: by how much depends on numbers that were drawn, or on how a line happens to be written.
 _ACCIDENTAL = ("spread of ", "number of further operators ", "change of the output by saving and loading")
-
-
-def _same(
-    observed: Sequence[Observation],
-    known: Sequence[Observation],
-    expected: Sequence[Observation],
-    accidental: tuple[str, ...],
-) -> bool:
-    # Observed and known both end at the first case that took too long.
-    return len(observed) >= len(known) and all(
-        _same_in_a_case(o, k, e, accidental) for o, k, e in zip(observed, known, expected, strict=False)
-    )
 
 
 def _same_in_a_case(
@@ -319,7 +349,7 @@ def _same_in_a_case(
     if "raised" in observed or "raised" in known:
         # Where an exception is the failure, two of one type may tell of different mistakes.
         alike = "raised" in expected or _says(observed) == _says(known)
-        return alike and not list(compare(observed, known))
+        return alike and next(compare(observed, known), None) is None
     if observed.keys() != known.keys():
         return False
     for key in known:
@@ -327,7 +357,7 @@ def _same_in_a_case(
             one, other = ({d.field for d in compare(seen[key], expected[key])} for seen in (observed, known))
             if one != other:
                 return False
-        elif list(compare(observed[key], known[key])):
+        elif next(compare(observed[key], known[key]), None) is not None:
             return False
     return True
 

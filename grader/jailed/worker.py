@@ -9,6 +9,8 @@ leaves out what was fatal.
     {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
     {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
                                                          → {"seen": {…}, "printed": …}
+
+An answer that would be too large is replaced by {"too large": its bytes}.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from d2lblocks.checking.observations import encode
 from d2lblocks.checking.observe import describe, observe_form
 from d2lblocks.checking.settings import changes, read, take_machine_as_usual
 from grader.jailed.shell import Shell
-from grader.jailed.wire import WireError, receive, send
+from grader.jailed.wire import TOO_LARGE, TooLarge, WireError, receive, send
 
 MOST_PRINTED = 10_000
 STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches what stops it; enough to write down what it has printed
@@ -54,7 +56,10 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         answer = answers[message["do"]](shell, message)
         if os.getpid() != me:  # a cell forked, and this is the child
             return
-        send(channel, answer)
+        try:
+            send(channel, answer)
+        except TooLarge as error:  # what the cell has defined is not lost
+            send(channel, {TOO_LARGE: error.size})
 
 
 def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Each is the real thing: a small disk, a mount that is read-only, a lock that ano
 the one that an instructor gives, in a process of its own.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ from grader import jail
 from grader.__main__ import parser
 from grader.course import SECONDS_FOR_A_LOCK
 from tests import ROOT
-from tools.kills import ASSIGNMENT, Trial
+from tools.kills import ASSIGNMENT, Trial, _kind, isolated
 
 BUBBLEWRAP = jail.bubblewrap()
 mounts = pytest.mark.skipif(bool(jail.why_not()), reason=f"nothing can be mounted here: {jail.why_not()}")
@@ -271,6 +272,23 @@ def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_not
         zygote.stop()
     _, left = psutil.wait_procs(started, timeout=30)  # a zygote that is still importing sees its end a moment later
     assert not left
+
+
+def test_what_somebody_has_stopped_is_continued(trial):
+    """One process of each kind at once, in the middle of a run: a stopped one would never answer."""
+    running = started(trial)
+    kinds = {"judge", "zygote", "bubblewrap", "worker"} if isolated() else {"judge", "zygote"}
+    victims = {}
+    while victims.keys() != kinds:
+        assert running.poll() is None, "the run has ended before there was one of each kind"
+        below = psutil.Process(running.pid).children(recursive=True)
+        victims = {kind: process for process in below if (kind := _kind(process, running.pid)) in kinds}
+    for process in victims.values():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker lives for a moment
+            process.suspend()
+    printed, said = running.communicate(timeout=600)
+    assert running.returncode == 0, printed + said
+    assert trial.differences() == []
 
 
 # --- graders ------------------------------------------------------------------------------------------------------

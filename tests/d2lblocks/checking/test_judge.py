@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.exercises import Check, Exercise, Known
-from d2lblocks.checking.judge import TOLERANCE, compare, judge, recognise
+from d2lblocks.checking.judge import TOLERANCE, compare, judge, judging
 
 T = torch.tensor
 
@@ -105,12 +105,12 @@ def test_what_was_not_observed_has_not_passed(observed):
 def test_a_known_mistake_is_recognised_by_what_it_gives():
     task, right = exercise()
     doubled = {"a": [{"output": T([2.0])}, {"output": T([4.0])}], "b": right}
-    assert recognise(task, doubled, judge(task, doubled)).id == "doubled"
+    assert judging(task, doubled).known().id == "doubled"
     other = {"a": [{"output": T([2.0])}, {"output": T([5.0])}], "b": right}
-    assert recognise(task, other, judge(task, other)) is None
+    assert judging(task, other).known() is None
     more = {**doubled, "b": [{"output": None}, right[1]]}
-    assert recognise(task, more, judge(task, more)) is None
-    assert recognise(task, {"a": right, "b": right}, judge(task, {"a": right, "b": right})) is None
+    assert judging(task, more).known() is None
+    assert judging(task, {"a": right, "b": right}).known() is None
 
 
 def test_an_exception_is_compared_by_its_kind_and_a_special_case_counts():
@@ -135,7 +135,7 @@ def test_an_exception_of_the_same_type_that_says_something_else_is_another_mista
     def named(message):
         seen = {"raised": {"type": "AttributeError", "message": message, "line": "x = 1"}}
         observed = {"a": [seen, seen], "b": right}
-        return recognise(task, observed, judge(task, observed))
+        return judging(task, observed).known()
 
     assert named("cannot assign before call 2") is known
     assert named("module 'torch.nn' has no attribute 'Paramter'") is None
@@ -150,7 +150,7 @@ def test_a_mistake_is_recognised_whatever_numbers_were_drawn():
 
     def named(*changes):
         observed = {"a": [{key: T(change)} for change in changes], "b": right}
-        return recognise(task, observed, judge(task, observed))
+        return judging(task, observed).known()
 
     assert named(0.3, 0.1) is known
     assert named(0.3, 0.0) is None

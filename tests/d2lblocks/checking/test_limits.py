@@ -144,7 +144,7 @@ def test_an_alarm_that_is_pending_when_a_cell_ends_raises_nowhere():
         return outputs
 
     message = {"source": "", "seconds": NEVER}
-    assert worker._run(SimpleNamespace(run=run), message) == {"outputs": [], "raised": ""}
+    assert worker._run(SimpleNamespace(run=run), message) == {"outputs": [], "raised": "", "changes": {}}
 
 
 def test_a_cell_that_never_ends_is_interrupted():

@@ -132,6 +132,23 @@ if worker:
         costs=BEHIND,
     ),
     Attack(
+        "fat_observations",
+        "forges observations of 15 MB, which take 60 MB each where they are read",
+        my_linear(
+            "return X",
+            """
+import sys
+
+observing = sys.modules.get("grader.jailed.worker") and sys.modules["d2lblocks.checking.observe"]
+if observing:
+    fat = {"dict": {"output": [["x" * 1900 + "\\N{GRINNING FACE}"] * 1875] * 4}}
+    encode, forged = observing.encode, iter([fat] * 20)
+    observing.encode = lambda value, *depth: next(forged, None) or encode(value, *depth)
+""",
+        ),
+        shows="far more than an answer can need",
+    ),
+    Attack(
         "odd_answers",
         "forges answers of every wrong type",
         my_linear(

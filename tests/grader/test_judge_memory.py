@@ -1,0 +1,65 @@
+"""How much memory a judge takes for a submission, whatever the submission sends."""
+
+import multiprocessing
+import resource
+
+import nbformat
+import pytest
+
+from grader import class_run, jail
+from grader.accuracy import right_answers
+from grader.authoring import load
+from tests import ROOT
+from tests.grader.attacks import ATTACKS
+
+NAME = "custom_layers"
+SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
+WHY_NOT = jail.why_not() or jail.try_walls()
+MAX_GROWTH = 400 * 2**20  # bytes; the forged observations together would take 3 GB and more
+
+
+@pytest.fixture(scope="module")
+def right():
+    return {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+
+
+@pytest.fixture(scope="module")
+def judge():
+    made = class_run.Judge(class_run.Order(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made.zygote.start()
+    made.equip(NAME)
+    made.prepare(NAME)
+    made.zygote.wait_until_ready()
+    yield made
+    made.zygote.stop()
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def grade_elsewhere(judge, folder):
+    """Grade in a forked process; gives the outcome, and by how much the memory of that process grew."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def grade():
+        before = peak()
+        outcome = judge.grade(class_run.Submission("mallory", NAME, folder))
+        theirs.send((outcome, peak() - before))
+
+    process = multiprocessing.get_context("fork").Process(target=grade)
+    process.start()
+    theirs.close()
+    outcome, growth = ours.recv()
+    process.join()
+    return outcome, growth
+
+
+@pytest.mark.parametrize("name", ["fat_observations"])
+def test_what_a_submission_sends_does_not_pile_up_in_the_judge(judge, right, tmp_path, name):
+    (attack,) = (attack for attack in ATTACKS if attack.id == name)
+    attack.hand_in(nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), right, tmp_path / NAME)
+    outcome, growth = grade_elsewhere(judge, tmp_path / NAME)
+    assert growth < MAX_GROWTH, f"{growth / 2**20:.0f} MB"
+    assert outcome.entry, outcome.problem
+    assert attack.shows in outcome.entry.notebook
