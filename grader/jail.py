@@ -23,6 +23,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from grader import folders
 from grader.jailed.wire import WireError, receive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -279,8 +280,8 @@ class Zygote:
             OSError: the folder cannot be read.
         """
         if self.isolated and assignment not in self._given:
-            for path in folder.iterdir():
-                if path.is_file() and path.suffix != ".ipynb":
+            for path in folders.files(folder):
+                if path.suffix != ".ipynb":
                     with path.open("rb") as file:  # opened here: the zygote may have fewer rights
                         self._tell({"file": path.name, "of": assignment}, file.fileno())
             self._given.add(assignment)

@@ -19,6 +19,8 @@ from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
 
+from grader import folders
+
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 
 
@@ -86,8 +88,8 @@ class Marks:
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
         with _one_transaction(gradebook):
             gradebook.update_or_create_student(student)
-            known = {"timestamp": timestamp} if timestamp else {}
-            submission = gradebook.update_or_create_submission(assignment, student, **known)
+            # Also if it is not known: then one that was known before counts no more.
+            submission = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
             submitted = gradebook.find_submission_notebook(assignment, assignment, student)
             grades = {grade.cell.name: grade for grade in submitted.grades}
             comments = {comment.cell.name: comment for comment in submitted.comments}
@@ -146,8 +148,8 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         made.chmod(0o755)
-        for path in support.iterdir():
-            if path.is_file() and path.suffix != ".ipynb":
+        for path in folders.files(support):
+            if path.suffix != ".ipynb":
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
