@@ -281,6 +281,11 @@ class Course:
                     outcome = replace(outcome, notes=(*outcome.notes, *filter(None, [handed_in.problem])))
                 yield outcome
 
+    def settle_lateness(self, assignment: str) -> list[str]:
+        """Work out anew what graded submissions lose for being late; returns the students for whom that changed."""
+        with self.gradebook() as gradebook:
+            return Marks(gradebook, self.config).settle_lateness(assignment)
+
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
         """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
 
