@@ -35,7 +35,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercises import Exercise, read_public
-from grader import engine, jail, processes, repair
+from grader import engine, folders, jail, processes, repair, timestamps
 from grader.authoring import Task, load, points_that_differ
 from grader.jailed import confine
 from grader.record import Entry, entry_of
@@ -124,6 +124,13 @@ class _Exam:
     exercises: dict[str, Exercise]
     release: NotebookNode
 
+    def is_answered(self, path: Path) -> bool:
+        """Whether anything is answered in a notebook; one that cannot be read is not taken for an empty one."""
+        try:
+            return repair.is_answered(self.release, repair.read(path))
+        except repair.BadSubmission:
+            return True
+
 
 class Judge:
     """Grades submissions, one after the other, with a zygote of its own.
@@ -182,8 +189,9 @@ class Judge:
         """
         exam = self.prepare(submission.assignment)
         try:
-            path, notes = repair.find(submission.folder, submission.assignment)
-            repaired = repair.repair(exam.release, repair.read(path), notes)
+            path, notes = repair.find(submission.folder, submission.assignment, exam.is_answered)
+            defines = {name: exercise.defines for name, exercise in exam.exercises.items()}
+            repaired = repair.repair(exam.release, repair.read(path), notes, defines)
         except repair.BadSubmission as error:
             return Outcome(submission, problem=str(error))
         remark = f"Graded with secret cases of seed {self.order.seed}."
@@ -474,43 +482,25 @@ def _wait(at_work: Sequence[_Post]) -> float:
 def fingerprint(order: Order, submission: Submission) -> str:
     """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
     digest = hashlib.sha256(versions(order, submission.assignment).encode())
-    found = [path for path in sorted(submission.folder.glob("*.ipynb")) if path.is_file() and not path.is_symlink()]
-    for path in found:
-        looked_at = path.stem == submission.assignment or len(found) == 1
-        digest.update(os.fsencode(path.name) + b"\0" + (_content(path) if looked_at else b"") + b"\0")
-    digest.update(handed_in_at(submission.folder) or b"")
+    with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
+        found = repair.notebooks(submission.folder)
+        for path in found:
+            # Of several attempts the newest is graded: which one that is, the times of their files may say.
+            time = f"{path.stat().st_mtime_ns}" if len(found) > 1 else ""
+            digest.update(os.fsencode(path.name) + b"\0" + _content(path) + b"\0" + time.encode() + b"\0")
+    digest.update(timestamps.content(submission.folder) or b"")
     return digest.hexdigest()
-
-
-MOST_OF_A_DATE = 100  # bytes
-
-
-def handed_in_at(folder: Path) -> bytes | None:
-    """What `timestamp.txt` says, as nbgrader's collectors write it; None if there is no such file.
-
-    Raises nothing: what is no file says nothing.
-    """
-    path = folder / "timestamp.txt"
-    if not path.is_symlink() and not path.exists():
-        return None
-    try:
-        if path.is_symlink() or not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(MOST_OF_A_DATE)
-    except OSError:
-        return b""
 
 
 def versions(order: Order, assignment: str) -> str:
     """What the grading of an assignment depends on besides a submission."""
     solutions = order.solutions / assignment
     sources = (
-        *solutions.glob("*.*"),
-        *(order.releases / assignment).glob("*.*"),
-        *(jail.ROOT / "d2lblocks").rglob("*.py"),
-        *(jail.ROOT / "grader").glob("*.py"),
-        *(jail.ROOT / "grader" / "jailed").glob("*.py"),
+        *folders.files(solutions),
+        *folders.files(order.releases / assignment),
+        *(path for path in folders.walk(jail.ROOT / "d2lblocks") if path.suffix == ".py"),
+        *folders.files(jail.ROOT / "grader", ".py"),
+        *folders.files(jail.ROOT / "grader" / "jailed", ".py"),
     )
     # Read again where a file has changed, for a grader that lives as long as a server.
     return _digest(tuple((path, path.stat().st_mtime_ns) for path in sorted(sources)))

@@ -87,6 +87,9 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
         new = [each for each in everything if each.due or arguments.force]
         print(f"{assignment}: {_count(len(everything), 'submission')}, {len(new)} to grade", flush=True)
         due += new
+        changed = course.settle_lateness(assignment)
+        if changed:
+            print(f"  the due date has changed; other points are deducted now: {visible(some(changed))}", flush=True)
     if not arguments.students:
         for line in course.not_looked_at():
             print(f"  not looked at: {visible(line)}", flush=True)

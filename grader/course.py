@@ -12,21 +12,20 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
-from nbgrader.utils import parse_utc
 from sqlalchemy import make_url
 from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, private_folders, run
+from grader import timestamps
+from grader.class_run import Order, Outcome, Submission, fingerprint, private_folders, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
@@ -269,17 +268,23 @@ class Course:
             for outcome in run(order, due, jobs, zygote):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
-                    handed_in, date, note = _timestamp(outcome.submission.folder)
-                    marks.enter(student, assignment, outcome.entry, handed_in)
+                    handed_in = timestamps.read(outcome.submission.folder)
+                    marks.enter(student, assignment, outcome.entry, handed_in.date)
                     # The marks first: a run that is killed between the two grades this one again, to the same marks.
                     write_notebook(
                         outcome.entry.notebook,
                         self.autograded / student / assignment,
                         order.releases / assignment,
-                        {FINGERPRINT: depends_on[student, assignment], **date},
+                        {FINGERPRINT: depends_on[student, assignment]}
+                        | ({timestamps.FILE: handed_in.text} if handed_in.text else {}),
                     )
-                    outcome = replace(outcome, notes=outcome.notes + note)
+                    outcome = replace(outcome, notes=(*outcome.notes, *filter(None, [handed_in.problem])))
                 yield outcome
+
+    def settle_lateness(self, assignment: str) -> list[str]:
+        """Work out anew what graded submissions lose for being late; returns the students for whom that changed."""
+        with self.gradebook() as gradebook:
+            return Marks(gradebook, self.config).settle_lateness(assignment)
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
         """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
@@ -346,15 +351,3 @@ class Course:
             cause = f"{cause} ({Path(file).name}, line {number})"
         cause = re.sub(r"^grader\.[\w.]+: ", "", cause)  # the name of an error of ours
         raise CourseError(f"{what} failed: {cause}")
-
-
-def _timestamp(folder: Path) -> tuple[datetime | None, dict[str, str], tuple[str, ...]]:
-    """When it was handed in; the file that says so, for nbgrader; and a note if there is one that says no date."""
-    said = handed_in_at(folder)
-    if said is None:
-        return None, {}, ()
-    try:
-        date = said.decode("utf-8-sig").strip()
-        return parse_utc(date), {"timestamp.txt": date}, ()
-    except (ValueError, OverflowError):
-        return None, {}, ("timestamp.txt does not say when it was handed in; it counts as handed in on time.",)

@@ -30,7 +30,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from grader import processes
+from grader import folders, processes
 from grader.jailed import confine, reach
 from grader.jailed.wire import WireError, receive
 
@@ -557,7 +557,7 @@ class Zygote:
             JailError: the zygote is gone.
             OSError: the folder cannot be read.
         """
-        found = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".ipynb"]
+        found = [path for path in folders.files(folder) if path.suffix != ".ipynb"]
         state = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in found)
         if self._given.get(assignment) != state:
             self._tell({"files": assignment})

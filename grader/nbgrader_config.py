@@ -7,6 +7,8 @@ from pathlib import Path
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
+from grader import timestamps
+from grader.folders import LEFT_BEHIND
 from grader.preprocessors import GradeInJail, WritePublicCases
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
@@ -18,8 +20,11 @@ c.CourseDirectory.course_id = "layers-and-blocks"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.source_directory = "../solutions"
 c.CourseDirectory.release_directory = "../exercises"
-# Never handed out: references and secret cases, and what Python and Jupyter leave behind.
-c.CourseDirectory.ignore = ["*.py", "__pycache__", "*.pyc", ".ipynb_checkpoints"]
+# Never handed out: references and secret cases, and what editors and systems leave behind.
+c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
+
+# One student's unreadable timestamp.txt must not keep the formgrader from listing an assignment.
+timestamps.be_tolerant()
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]

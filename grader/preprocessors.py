@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
+from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Integer
+
+from grader import timestamps
 
 if TYPE_CHECKING:
     from grader.class_run import Judge, Order
@@ -81,7 +84,7 @@ class GradeInJail(NbGraderPreprocessor):
 
         own = resources["nbgrader"]
         folder = Path(coursedir.format_path(coursedir.submitted_directory, own["student"], own["assignment"]))
-        for path in folder.rglob("*"):
+        for path in folder.rglob("*"):  # also what is hidden
             if path.is_symlink():  # nbgrader has copied what it leads to, and would give it back as feedback
                 raise GradingError(f"{path.relative_to(folder)} is a link; a submission holds files")
         submission = Submission(own["student"], own["assignment"], folder)
@@ -91,7 +94,14 @@ class GradeInJail(NbGraderPreprocessor):
         outcome = _judge(order, submission.assignment, any_seed=self.seed < 0).grade(submission)
         if outcome.entry is None:
             raise GradingError(outcome.problem)
-        for note in outcome.notes:
+        # nbgrader keeps a time stamp that it knew before, and copies one that it cannot read.
+        handed_in = timestamps.read(folder)
+        with Gradebook(coursedir.db_url, coursedir.course_id) as gradebook:
+            gradebook.update_or_create_submission(own["assignment"], own["student"], timestamp=handed_in.date)
+        if handed_in.problem:
+            graded = coursedir.format_path(coursedir.autograded_directory, own["student"], own["assignment"])
+            Path(graded, timestamps.FILE).unlink(missing_ok=True)
+        for note in (*outcome.notes, *filter(None, [handed_in.problem])):
             self.log.warning(note)
         depends_on = fingerprint(order, submission)
         resources.setdefault("outputs", {})[FINGERPRINT] = depends_on.encode()

@@ -14,10 +14,13 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 from nbgrader import utils
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment, SubmittedNotebook
 from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
+from sqlalchemy import and_, or_
 from traitlets.config import Config
+
+from grader import folders
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 
@@ -86,8 +89,8 @@ class Marks:
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
         with _one_transaction(gradebook):
             gradebook.update_or_create_student(student)
-            known = {"timestamp": timestamp} if timestamp else {}
-            submission = gradebook.update_or_create_submission(assignment, student, **known)
+            # Also if it is not known: then one that was known before counts no more.
+            submission = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
             submitted = gradebook.find_submission_notebook(assignment, assignment, student)
             grades = {grade.cell.name: grade for grade in submitted.grades}
             comments = {comment.cell.name: comment for comment in submitted.comments}
@@ -102,12 +105,38 @@ class Marks:
                 raise MissingEntry(
                     f"{assignment} was released with other cells: the gradebook has no {error}"
                 ) from error
-            submitted.late_submission_penalty = None
-            if submission.total_seconds_late > 0:
-                gradebook.db.flush()  # the score is summed up in the database
-                penalty = self._late.late_submission_penalty(student, submitted.score, submission.total_seconds_late)
-                if penalty is not None:
-                    submitted.late_submission_penalty = self._within(submitted, penalty)
+            gradebook.db.flush()  # the score is summed up in the database
+            submitted.late_submission_penalty = self._penalty(submission, submitted)
+
+    def settle_lateness(self, assignment: str) -> list[str]:
+        """Work out anew what is deducted for being late: the due date may have changed since, or an extension.
+
+        Returns:
+            The students for whom it is another number of points now.
+        """
+        changed = []
+        with _one_transaction(self._gradebook):
+            dated = and_(SubmittedAssignment.timestamp.isnot(None), Assignment.duedate.isnot(None))
+            of_the_assignment = (
+                self._gradebook.db.query(SubmittedNotebook)
+                .join(SubmittedAssignment)
+                .join(Assignment)
+                .filter(Assignment.name == assignment, or_(dated, SubmittedNotebook.late_submission_penalty > 0))
+            )
+            for submitted in of_the_assignment:
+                penalty = self._penalty(submitted.assignment, submitted)
+                if (penalty or 0) != (submitted.late_submission_penalty or 0):
+                    submitted.late_submission_penalty = penalty
+                    changed.append(submitted.assignment.student.id)
+        return changed
+
+    def _penalty(self, submission: SubmittedAssignment, submitted: SubmittedNotebook) -> float | None:
+        """The points that a submission loses for being late, if it is."""
+        late = submission.total_seconds_late
+        if late <= 0:
+            return None
+        penalty = self._late.late_submission_penalty(submission.student.id, submitted.score, late)
+        return None if penalty is None else self._within(submitted, penalty)
 
 
 @contextlib.contextmanager
@@ -146,8 +175,8 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         made.chmod(0o755)
-        for path in support.iterdir():
-            if path.is_file() and path.suffix != ".ipynb":
+        for path in folders.files(support):
+            if path.suffix != ".ipynb":
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
