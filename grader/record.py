@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +16,8 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
+
+from grader.replace import new_folder
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 
@@ -132,7 +132,7 @@ def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
 def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str, str]) -> None:
     """Put a graded notebook, with the files that belong to the assignment, in the place of the one that was there.
 
-    It is made beside its place and moved there in one step, so that a run which is stopped leaves the old or the new.
+    The old one or the new one is there at every moment, and nobody else on this machine may look into it.
 
     Args:
         notebook: the graded notebook, as JSON.
@@ -140,25 +140,10 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         support: the released assignment, for its other files.
         more: further small files, by name.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        made.chmod(0o755)
+    with new_folder(folder) as made:
         for path in support.iterdir():
             if path.is_file() and path.suffix != ".ipynb":
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
         (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            os.replace(folder, old / folder.name)
-            os.replace(made, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(made, folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
