@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
 
-from grader.replace import new_folder
+from grader.replace import make_private, new_folder, write_file
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
+_FAILED = ".{}.failed"  # beside the folder of a graded notebook: why a submission could not be graded
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Marks:
         if assignment not in self._cells:
             released = gradebook.find_notebook(assignment, assignment)
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
-        with _one_transaction(gradebook):
+        with one_transaction(gradebook):
             gradebook.update_or_create_student(student)
             known = {"timestamp": timestamp} if timestamp else {}
             submission = gradebook.update_or_create_submission(assignment, student, **known)
@@ -111,7 +113,7 @@ class Marks:
 
 
 @contextlib.contextmanager
-def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
+def one_transaction(gradebook: Gradebook) -> Iterator[None]:
     """Commit once, at the end, or nothing.
 
     nbgrader commits a new student and an empty submission before there are marks: a run that is killed in between, or
@@ -147,3 +149,31 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
         (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
+
+
+def keep_failure(folder: Path, depends_on: str, problem: str) -> None:
+    """Remember why a submission could not be graded, or that it could.
+
+    Args:
+        folder: ``autograded/<student>/<assignment>``, which may hold what was graded before.
+        depends_on: what grading it depends on, as a fingerprint.
+        problem: empty if it could.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder.with_name(_FAILED.format(folder.name))
+    if not problem:
+        path.unlink(missing_ok=True)
+        return
+    make_private(folder.parent)
+    write_file(path, json.dumps({"depends_on": depends_on, "problem": problem}).encode())
+
+
+def failure(folder: Path, depends_on: str) -> str:
+    """Why this submission could not be graded, when that was tried; empty if it was not, or could."""
+    try:
+        kept = json.loads(folder.with_name(_FAILED.format(folder.name)).read_bytes())
+        return str(kept["problem"]) if kept["depends_on"] == depends_on else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

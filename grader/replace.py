@@ -24,7 +24,7 @@ _NOT_THERE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 
 
 def write_file(path: Path, content: bytes, mode: int = PRIVATE_FILE) -> None:
-    """Put a file in the place of the one that was there, in one step.
+    """Put a file in the place of the one that was there, in one step; what is no file is written as it is.
 
     Args:
         path: where.
@@ -34,6 +34,11 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE_FILE) -> None:
     Raises:
         OSError: it cannot be written. Then the old one is still there.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():  # a pipe, a terminal
+        path.write_bytes(content)
+        return
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with open(handle, "wb") as file:
