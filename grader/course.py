@@ -24,13 +24,13 @@ from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
-from traitlets.config.loader import PyFileConfigLoader
 
 from grader.backup import make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
 from grader.export import ExportMarks, by_hand
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
+from grader.places import directory_of
 from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.release import keep_if_same
 from grader.replace import make_private, new_folder, recover
@@ -86,7 +86,7 @@ class Course:
     """An nbgrader course: the folder that holds `nbgrader_config.py`.
 
     Args:
-        root: that folder; `solutions/` and `exercises/` lie beside it.
+        root: that folder. Its settings say where all others are.
 
     Raises:
         CourseError: `root` has no `nbgrader_config.py`.
@@ -98,8 +98,7 @@ class Course:
         self.root = root.resolve()
         if not (self.root / "nbgrader_config.py").is_file():
             raise CourseError(f"{root} is not a course: it has no nbgrader_config.py")
-        self.config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
-        self.directory = CourseDirectory(config=self.config)
+        self.config, self.directory = directory_of(self.root)
         self.api = self._api(self.config)
 
     def _api(self, config: Config, directory: CourseDirectory | None = None) -> NbGraderAPI:
