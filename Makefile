@@ -2,6 +2,8 @@
 
 # The Python that .venv is made with; any from 3.11 on. If this one is too old, a newer one on PATH is used.
 PYTHON ?= python3
+# The course that `make instructor` opens: grader, or _build/sample.
+COURSE ?= grader
 # Where `make serve` puts the website, on this machine only.
 PORT ?= 8000
 # For example --no-browser, or --ServerApp.port=9999.
@@ -10,12 +12,13 @@ LAB_FLAGS ?=
 PY := .venv/bin/python
 ENV := .venv/.ready
 DONE := _build/done
+SAMPLE := _build/sample
 
 # What is set in your shell for other projects must not reach this one; without bytecode every kernel starts slowly.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help course test env book release sample autograde feedback export
-.PHONY: lab instructor serve refresh bench attacks kills fuzz lock clean clean-class distclean FORCE
+.PHONY: lab instructor serve refresh bench attacks kills fuzz lock clean distclean FORCE
 .DELETE_ON_ERROR:
 # One step after the other: the steps use all cores themselves, and their lines do not mix.
 .NOTPARALLEL:
@@ -25,13 +28,14 @@ help:  ## this list
 
 # ---- The two that matter ---------------------------------------------------------------------------------------
 
-course: book export  ## environment, website, exercises, a graded sample class: everything, from nothing
-	@$(PY) -m grader status
+course: book sample  ## environment, website, exercises, a graded sample class: everything, from nothing
+	@$(PY) -m grader --course $(SAMPLE) status
 	@echo
-	@echo "Made:  the website       _build/html/index.html   read it:  make serve"
-	@echo "       the exercises     exercises/               do them:  make lab   (in copies, in work/)"
-	@echo "       the class's marks grader/marks.csv         grade:    make instructor"
-	@echo "       its feedback      grader/feedback/"
+	@echo "Made:  the website       _build/html/index.html   read it:    make serve"
+	@echo "       the exercises     exercises/               do them:    make lab   (in copies, in work/)"
+	@echo "       a sample class    $(SAMPLE)/marks.csv  look at it: make instructor COURSE=$(SAMPLE)"
+	@echo "       its feedback      $(SAMPLE)/feedback/"
+	@echo "       your own course   grader/                  grade:      make instructor"
 	@echo "Next:  make test checks all of it; make lists the rest."
 
 # Notebooks are compared with their stored outputs, cell by cell. One worker must run a whole notebook: loadfile.
@@ -49,10 +53,10 @@ test: env book  ## style, types, website, unit tests, every chapter's outputs, t
 env: $(ENV)  ## the virtual environment .venv with every package at its pinned version
 book: $(DONE)/book  ## the website in _build/html, by running every chapter that changed
 release: $(DONE)/release  ## exercises/ from solutions/
-sample: $(DONE)/sample  ## the sample class's submissions
-autograde: $(DONE)/autograde  ## marks for what was submitted
-feedback: $(DONE)/feedback  ## a page of feedback for each submission
-export: $(DONE)/export  ## the marks as grader/marks.csv
+sample: $(DONE)/sample  ## a sample class, graded, in a course of its own: _build/sample
+autograde: $(DONE)/autograde  ## marks for what your students have handed in
+feedback: $(DONE)/feedback  ## a page of feedback for each of them
+export: $(DONE)/export  ## their marks as grader/marks.csv
 
 # Asked every time, because it answers at once if nothing changed; then the file keeps its date.
 $(ENV): FORCE
@@ -87,13 +91,15 @@ $(DONE)/release: $(ENV) $(DONE)/solutions.reads $(DONE)/grader.reads $(DONE)/lib
 	@$(PY) -m grader release
 	@touch $@
 
-$(DONE)/sample: $(DONE)/release $(call if_missing,grader/submitted)
-	@$(PY) -m grader sample
+$(DONE)/sample: $(DONE)/release $(DONE)/exercises.reads $(call if_missing,$(SAMPLE)/marks.csv)
+	@$(PY) -m grader sample --to $(SAMPLE)
+	@$(PY) -m grader --course $(SAMPLE) autograde
+	@$(PY) -m grader --course $(SAMPLE) feedback
+	@$(PY) -m grader --course $(SAMPLE) export
 	@touch $@
 
-# Looked at only after the steps that write there.
+# Looked at only after the step that writes there.
 $(DONE)/exercises.reads: $(DONE)/release
-$(DONE)/submitted.reads: $(DONE)/sample
 
 $(DONE)/autograde: $(DONE)/release $(DONE)/exercises.reads $(DONE)/submitted.reads $(call if_missing,grader/gradebook.db)
 	@$(PY) -m grader autograde
@@ -128,8 +134,9 @@ lab: env  ## JupyterLab as a student sees it: the chapters in book/, your copies
 		$(LAB_FLAGS)
 
 # nbgrader looks for its settings in the folder it is started in.
-instructor: env  ## JupyterLab with nbgrader's formgrader, on the course in grader/
-	@cd grader && JUPYTER_CONFIG_PATH=../tools/lab/instructor ../$(PY) $(LAB) --ServerApp.root_dir=.. --LabApp.default_url=/lab $(LAB_FLAGS)
+instructor: env  ## JupyterLab with nbgrader's formgrader, on your course in grader/ (or COURSE=_build/sample)
+	@cd '$(COURSE)' && JUPYTER_CONFIG_PATH='$(CURDIR)/tools/lab/instructor' '$(CURDIR)/$(PY)' $(LAB) \
+		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab $(LAB_FLAGS)
 
 serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve PORT=8001)
 	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
@@ -161,14 +168,10 @@ lock:  ## requirements.lock from requirements.txt
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build layers_and_blocks.egg-info
 
-clean:  ## remove what was built and cached; not .venv, and nothing in grader/
+clean:  ## remove what was built and cached, and the sample class; not .venv, and nothing in grader/
 	@echo "removing _build $(wildcard $(CACHES)) and Python's caches"
 	@rm -rf _build $(CACHES)
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
-
-clean-class: env  ## take the sample class out of grader/; the work and marks of other students stay
-	@$(PY) -m grader sample --remove
-	@rm -f $(DONE)/sample $(DONE)/autograde $(DONE)/feedback $(DONE)/export
 
 distclean: clean  ## clean, and remove .venv too
 	@echo "removing .venv"

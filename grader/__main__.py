@@ -46,25 +46,36 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(alone=alone)
         return added
 
-    command(
+    releasing = command(
         "release",
         """Make exercises/ from solutions/.
 
         Solutions are taken out, and the public cases are put beside each notebook. Nothing secret is in there: it can
-        be handed out as it is.
+        be handed out as it is. Marks and comments that were given before stay, for every cell that still exists.
         """,
-        {"": "every assignment", "custom_layers": "this one"},
+        {"": "every assignment", "custom_layers": "this one", "--renamed bias=bias_2": "a cell has another name now"},
         alone=True,
+    )
+    releasing.add_argument(
+        "--renamed", type=_renamed, action="append", default=[], metavar="OLD=NEW", help="its marks go with it"
+    )
+    releasing.add_argument(
+        "--remove-marks", action="store_true", help="marks that a person gave may go, if their cell is gone"
     )
     command(
         "sample",
-        """Hand in the sample class, or remove it.
+        """Make a sample class, in a course of its own.
 
-        Forty made-up students, whose names begin with `sample-`, give every answer of the catalogues between them.
+        Forty made-up students give every answer of the catalogues between them. Their course is a folder that holds
+        nothing else; it is graded with the same commands, and thrown away by deleting it.
         """,
-        {"": "hand in", "--remove": "take them out again, with their marks"},
+        {
+            "": "in _build/sample/",
+            "--to /tmp/sample": "somewhere else",
+            "&& python -m grader --course _build/sample autograde": "and grade it",
+        },
         alone=True,
-    ).add_argument("--remove", action="store_true", help="take the sample class out of the course, its marks too")
+    ).add_argument("--to", type=Path, metavar="DIR", help="default: _build/sample")
     grading = command(
         "autograde",
         """Grade what was handed in and not yet graded.
@@ -101,7 +112,8 @@ def parser() -> argparse.ArgumentParser:
         "export",
         """Write all marks to a CSV file.
 
-        One row for each student and assignment, by nbgrader's own exporter.
+        One row for each student and assignment, in nbgrader's columns, and one more that says how the mark stands:
+        not handed in, not graded, waits for a person. Where there is no mark there is no number.
         """,
         {"": "to grader/marks.csv", "--to term.csv": "to a file of yours"},
         of_assignments=False,
@@ -110,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         "status",
         """Show the marks of the class, by assignment, student and exercise.
 
-        If the sample class is in it, its marks are compared with those that its answers are worth; exit status 1 if
+        In the sample class's course, its marks are compared with those that its answers are worth; exit status 1 if
         any differs.
         """,
         {"": "the whole class", "custom_layers": "in one assignment"},
@@ -151,6 +163,13 @@ def parser() -> argparse.ArgumentParser:
 def _add_jobs(to: argparse.ArgumentParser) -> None:
     jobs = jail.default_jobs()
     to.add_argument("--jobs", type=_jobs, default=jobs, metavar="N", help="default: one for each core")
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError("the old name, =, the new name")
+    return old, new
 
 
 def _jobs(text: str) -> int:

@@ -28,7 +28,7 @@ def alone(root: Path) -> Iterator[None]:
         NotAlone: another process holds it.
         OSError: the file cannot be written.
     """
-    with (root / LOCK).open("a+", encoding="ascii") as file:
+    with open(os.open(root / LOCK, os.O_CREAT | os.O_RDWR, 0o600), "r+", encoding="ascii") as file:
         try:
             # Not `flock`: this kind is not shared with the judges that are forked, and ends with this process.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from argparse import Namespace as Arguments
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -34,31 +34,30 @@ T = TypeVar("T")
 def release(course: Course, arguments: Arguments) -> None:
     """Make exercises/ from solutions/."""
     for assignment in course.choose(arguments.assignments):
-        course.release(assignment)
+        renamed = dict(arguments.renamed)
+        for line in course.release(assignment, remove_marks=arguments.remove_marks, renamed=renamed):
+            print(line)
         print(f"released {course.exercises / assignment}")
 
 
-def hand_in_sample(course: Course, arguments: Arguments) -> None:
-    """Hand in the sample class, or remove it."""
-    if arguments.remove:
-        count = sample.remove(course.submitted, course.autograded, course.feedback_directory)
-        with course.gradebook() as gradebook:
-            for student in gradebook.students:
-                if student.id.startswith(sample.PREFIX):
-                    gradebook.remove_student(student.id)
-        print(f"removed {_count(count, 'student')} of the sample class")
-        return
+def make_sample(course: Course, arguments: Arguments) -> None:
+    """Make a course of its own for the sample class, and hand in for it."""
+    root = (arguments.to or course.root.parent / "_build" / "sample").resolve()
+    if root == course.root or (root.exists() and not sample.is_sample(root) and any(root.iterdir())):
+        raise CourseError(f"{root} is not empty, and holds no sample class; choose another folder: --to")
     made_up = _sample_class(course, arguments)
-    for student in made_up:
-        for assignment, answers in student.answers.items():
-            notebook = f"{assignment}.ipynb"
-            try:
-                released = nbformat.read(course.exercises / assignment / notebook, as_version=4)
-            except FileNotFoundError:
-                raise CourseError(f"{assignment} is not released yet; first: python -m grader release") from None
-            sample.hand_in(answers, released, course.submitted / student.name / assignment / notebook)
+    sample.make_course(root, course)
+    own = Course(root)
+    with alone(root):
+        sample.keep_worth(root, made_up)
+        for assignment in course.choose(arguments.assignments):
+            public = course.exercises / assignment / "public.json"
+            if not public.is_file():
+                raise CourseError(f"{assignment} is not released yet; first: python -m grader release")
+            own.release(assignment, remove_marks=True, public=public)
+        sample.hand_in_everybody(made_up, own.exercises, own.submitted)
     count = sum(len(student.answers) for student in made_up)
-    print(f"{_count(len(made_up), 'student')} handed in {_count(count, 'notebook')}, in {course.submitted}")
+    print(f"{_count(len(made_up), 'student')} handed in {_count(count, 'notebook')}, in {own.submitted}")
 
 
 def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
@@ -174,11 +173,17 @@ def status(course: Course, arguments: Arguments) -> None:
     nothing = True
     for assignment in course.choose(arguments.assignments):
         own = [mark for mark in marks if mark.assignment == assignment]
-        due = [each.student for each in course.submissions(assignment) if each.due]
+        handed_in = course.submissions(assignment)
+        due = [each.student for each in handed_in if each.due]
         if own:
             print(f"{assignment}\n{_class_report(own)}")
         if any(mark.by_hand for mark in own):
             print("? waits for a person: in the formgrader, Manual Grading")
+        for each in handed_in:
+            if problem := course.failure(each):
+                kept = any(mark.student == each.student for mark in own)
+                which = "; the marks are those of what was handed in before" if kept else ""
+                print(visible(f"{each.student} could not be graded: {problem}{which}"))
         if due:
             names = visible(some(due))
             print(f"not graded, or not as it is now: {names}. Run: python -m grader autograde {assignment}")
@@ -187,26 +192,19 @@ def status(course: Course, arguments: Arguments) -> None:
             print()
     if nothing:
         print("nothing is handed in yet; put submissions into submitted/ and run: python -m grader autograde")
-    if any(mark.student.startswith(sample.PREFIX) for mark in marks):
-        _compare_with_catalogue(_sample_class(course, arguments), marks)
+    if sample.is_sample(course.root):
+        chosen = course.choose(arguments.assignments)
+        _compare_with_catalogue(sample.worth(course.root), [mark for mark in marks if mark.assignment in chosen])
 
 
-def _compare_with_catalogue(made_up: Sequence[sample.Student], marks: Sequence[Mark]) -> None:
+def _compare_with_catalogue(known: Mapping[tuple[str, str, str], float], marks: Sequence[Mark]) -> None:
     """Say whether the sample class has the marks that its answers are worth."""
-    known = {
-        (student.name, assignment, exercise): answer
-        for student in made_up
-        for assignment, answers in student.answers.items()
-        for exercise, answer in answers.items()
-    }
     own = [mark for mark in marks if (mark.student, mark.assignment, mark.exercise) in known]
-    # An answer in words is worth what the person says who has read it.
-    own = [m for m in own if not m.score or not known[m.student, m.assignment, m.exercise].in_words]
-    if not own:  # of other assignments only
+    if not own:
         return
-    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise].points]
+    wrong = [mark for mark in own if mark.score != known[mark.student, mark.assignment, mark.exercise]]
     for mark in wrong:
-        right = known[mark.student, mark.assignment, mark.exercise].points
+        right = known[mark.student, mark.assignment, mark.exercise]
         print(f"{mark.student}, {mark.exercise}: {mark.score:g} points, but the answer is worth {right:g}")
     if wrong:
         raise CourseError(f"{len(wrong)} of {len(own)} marks of the sample class are not those of the catalogue")
@@ -220,11 +218,17 @@ def _class_report(marks: Sequence[Mark]) -> Table:
     for student in dict.fromkeys(mark.student for mark in marks):
         own = {mark.exercise: mark for mark in marks if mark.student == student}
         late = max(mark.late for mark in own.values())
-        scores = [f"{own[name].score:g}{'?' * own[name].by_hand}" if name in own else "0" for name in most]
+        scores = [_score(own.get(name)) for name in most]
         total = f"{sum(mark.score for mark in own.values()) - late:g} / {sum(most.values()):g}"
         rows.append([student, *scores, *([f"-{late:g}" if late else ""] if any_late else []), total])
     heads = ["student", *(f"{exercise} ({points:g})" for exercise, points in most.items())]
     return Table([*heads, *(["late"] if any_late else []), "all"], rows)
+
+
+def _score(mark: Mark | None) -> str:
+    if mark is None or not mark.given:
+        return "?" if mark and mark.by_hand else "\N{EN DASH}"
+    return f"{mark.score:g}{'?' * mark.by_hand}"
 
 
 def show_accuracy(course: Course, arguments: Arguments) -> None:
@@ -260,7 +264,7 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
 
 _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
     "release": release,
-    "sample": hand_in_sample,
+    "sample": make_sample,
     "feedback": feedback,
     "export": export,
     "status": status,
@@ -268,6 +272,19 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
     "accuracy": show_accuracy,
     "mistakes": write_mistakes,
 }
+
+
+_PUBLIC = ("release", "accuracy", "mistakes")  # what these make is for others to read, the gradebook excepted
+
+
+@contextlib.contextmanager
+def _for_nobody_else() -> Iterator[None]:
+    """Whatever is made inside, nobody else on this machine may read it."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def run(arguments: Arguments, zygote: jail.Zygote) -> int:
@@ -284,7 +301,8 @@ def run(arguments: Arguments, zygote: jail.Zygote) -> int:
     try:
         course = Course(arguments.course)
         gradebook = course.directory.db_url
-        with alone(course.root) if arguments.alone else contextlib.nullcontext():
+        mask = contextlib.nullcontext() if arguments.command in _PUBLIC else _for_nobody_else()
+        with mask, alone(course.root) if arguments.alone else contextlib.nullcontext():
             if arguments.command == "autograde":
                 autograde(course, arguments, zygote)
             else:

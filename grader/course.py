@@ -8,41 +8,35 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.plugins import CsvExportPlugin
-from sqlalchemy import make_url
 from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
-from traitlets.config.loader import PyFileConfigLoader
 
 from grader import timestamps
+from grader.backup import make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, fingerprint, private_folders, run
+from grader.export import ExportMarks, by_hand
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
-from grader.record import FINGERPRINT, Marks, write_notebook
-from grader.release import keep_if_same, kept_on_error
+from grader.places import directory_of
+from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
+from grader.release import keep_if_same
+from grader.replace import make_private, new_folder, recover
 
-SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
 # The settings of nbgrader's `Autograde` that put the engine into it.
 OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 DEFAULT_ROOT = Path(__file__).resolve().parent
-
-
-def _patient(address: str) -> str:
-    """The address of a gradebook that waits longer for another program's lock."""
-    url = make_url(address)
-    if url.get_backend_name() == "sqlite" and "timeout" not in url.query:
-        url = url.update_query_dict({"timeout": str(SECONDS_FOR_A_LOCK)})
-    return url.render_as_string(hide_password=False)
 
 
 class CourseError(Exception):
@@ -74,6 +68,7 @@ class Mark:
         most: the points that there are.
         by_hand: whether a person has to look at it.
         late: the points that the whole submission loses for being late.
+        given: whether there is a mark; until then the score is 0, and says nothing.
     """
 
     student: str
@@ -83,13 +78,14 @@ class Mark:
     most: float
     by_hand: bool
     late: float = 0.0
+    given: bool = True
 
 
 class Course:
     """An nbgrader course: the folder that holds `nbgrader_config.py`.
 
     Args:
-        root: that folder; `solutions/` and `exercises/` lie beside it.
+        root: that folder. Its settings say where all others are.
 
     Raises:
         CourseError: `root` has no `nbgrader_config.py`.
@@ -101,14 +97,14 @@ class Course:
         self.root = root.resolve()
         if not (self.root / "nbgrader_config.py").is_file():
             raise CourseError(f"{root} is not a course: it has no nbgrader_config.py")
-        self.config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
-        self.directory = CourseDirectory(config=self.config)
+        self.config, self.directory = directory_of(self.root)
         self.api = self._api(self.config)
 
-    def _api(self, config: Config) -> NbGraderAPI:
-        api = NbGraderAPI(self.directory, config=config)
+    def _api(self, config: Config, directory: CourseDirectory | None = None) -> NbGraderAPI:
+        directory = directory or self.directory
+        api = NbGraderAPI(directory, config=config)
         # What nbgrader logs comes back from each call; printing it as well would bury the one line that matters.
-        for logger in (api.log, self.directory.log, app_log):  # the last one is the gradebook's
+        for logger in (api.log, directory.log, app_log):  # the last one is the gradebook's
             logger.handlers = [logging.NullHandler()]
             logger.propagate = False
         return api
@@ -140,8 +136,10 @@ class Course:
 
     @contextlib.contextmanager
     def gradebook(self) -> Iterator[Gradebook]:
-        """The gradebook, open."""
-        with Gradebook(_patient(self.directory.db_url), self.directory.course_id) as gradebook:
+        """The gradebook, open; if there is none yet, it is made, for its owner only."""
+        if not self.directory.groupshared:
+            make_private_gradebook(self.directory.db_url)
+        with Gradebook(patient(self.directory.db_url), self.directory.course_id) as gradebook:
             yield gradebook
 
     def prove_writable(self) -> None:
@@ -150,7 +148,7 @@ class Course:
         Raises:
             OSError: they cannot.
         """
-        self.autograded.mkdir(exist_ok=True)
+        make_private(self.autograded)
         with tempfile.TemporaryFile(dir=self.autograded):
             pass
 
@@ -172,24 +170,52 @@ class Course:
                 raise CourseError(f"no assignment {name!r} in {self.solutions}; there are: {', '.join(there)}")
         return list(names) or there
 
-    def release(self, assignment: str) -> None:
+    def release(
+        self,
+        assignment: str,
+        *,
+        remove_marks: bool = False,
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        public: Path | None = None,
+    ) -> list[str]:
         """Make the student's side of an assignment from `solutions/`, and enter it into the gradebook.
+
+        Every mark and comment of the cells that still exist is kept. The folder is replaced in one step.
+
+        Args:
+            assignment: its name.
+            remove_marks: whether marks that a person has given may go, if their cell is gone; they are backed up.
+            renamed: new names of cells by old ones; their marks go with them.
+            public: a `public.json` that was made from the same solutions before; a new one is made if None.
+
+        Returns:
+            What was changed for those who have handed in already, in lines.
 
         Raises:
             CourseError: it cannot be made; then the release that there was is still there.
         """
+        said: list[str] = []
         folder = self.exercises / assignment
-        with kept_on_error(folder), keep_if_same(folder / "public.json"):
-            try:
-                self._done(self.api.generate_assignment(assignment, force=True), f"releasing {assignment}")
-            except CourseError as error:
-                if "Cannot add or remove cells" in str(error):
-                    raise CourseError(
-                        f"{assignment} has other cells than when it was handed in; take those submissions out of "
-                        "the gradebook first: make clean-class, or in grader/: nbgrader db assignment remove "
-                        f"{assignment}"
-                    ) from None
-                raise
+        self.exercises.mkdir(parents=True, exist_ok=True)
+        mask = _umask()
+        with new_folder(folder, 0o777 & ~mask) as made:
+            config = copy.deepcopy(self.config)
+            config.CourseDirectory.release_directory = str(made / ".made")
+            config.KeepMarks.remove_marks = remove_marks
+            config.KeepMarks.renamed = dict(renamed)
+            config.KeepMarks.say = lambda line: said.append(line)
+            config.WritePublicCases.enabled = public is None
+            api = self._api(config, CourseDirectory(config=config))
+            self._done(api.generate_assignment(assignment, force=True), f"releasing {assignment}")
+            for path in (made / ".made" / assignment).iterdir():
+                path.rename(made / path.name)
+            shutil.rmtree(made / ".made")
+            if public is not None:
+                shutil.copyfile(public, made / "public.json")
+            keep_if_same(made / "public.json", folder / "public.json")
+            for path in made.rglob("*"):  # this is for students
+                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+        return said
 
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
         """What was handed in for an assignment, by all students or by those who are named.
@@ -264,6 +290,7 @@ class Course:
                 except MissingEntry:
                     message = f"{assignment} is not in the gradebook; first: python -m grader release {assignment}"
                     raise CourseError(message) from None
+                recover(order.releases / assignment)
             marks = Marks(gradebook, self.config)
             for outcome in run(order, due, jobs, zygote):
                 if outcome.entry is not None:
@@ -279,6 +306,8 @@ class Course:
                         | ({timestamps.FILE: handed_in.text} if handed_in.text else {}),
                     )
                     outcome = replace(outcome, notes=(*outcome.notes, *filter(None, [handed_in.problem])))
+                key = (outcome.submission.student, outcome.submission.assignment)
+                keep_failure(self._graded(outcome.submission), depends_on[key], outcome.problem)
                 yield outcome
 
     def settle_lateness(self, assignment: str) -> list[str]:
@@ -308,12 +337,20 @@ class Course:
         self._done(self.api.generate_feedback(assignment, student, force=True), f"feedback for {student}")
 
     def export(self, path: Path) -> None:
-        """Write all marks to a CSV file, with nbgrader's own exporter."""
-        exporter = CsvExportPlugin(config=self.config)
+        """Write all marks to a CSV file."""
+        exporter = ExportMarks(config=self.config)
+        exporter.course = self
         exporter.to = str(path)
         exporter.log.handlers = [logging.NullHandler()]
         with self.gradebook() as gradebook:
             exporter.export(gradebook)
+
+    def failure(self, submission: HandedIn) -> str:
+        """Why what is handed in now could not be graded, when that was last tried; empty if it was not, or could."""
+        return failure(self._graded(submission), submission.depends_on)
+
+    def _graded(self, submission: Submission) -> Path:
+        return self.autograded / submission.student / submission.assignment
 
     def marks(self) -> list[Mark]:
         """Every mark in the gradebook, by student, assignment and exercise."""
@@ -325,8 +362,9 @@ class Course:
                     grade.cell.name.removeprefix("test_"),
                     grade.score,
                     grade.max_score,
-                    grade.needs_manual_grade,
+                    grade.needs_manual_grade and (grade.manual_score is not None or by_hand(grade)),
                     notebook.late_submission_penalty or 0.0,
+                    grade.auto_score is not None or grade.manual_score is not None,
                 )
                 for assignment in gradebook.assignments
                 for submission in assignment.submissions
@@ -351,3 +389,10 @@ class Course:
             cause = f"{cause} ({Path(file).name}, line {number})"
         cause = re.sub(r"^grader\.[\w.]+: ", "", cause)  # the name of an error of ours
         raise CourseError(f"{what} failed: {cause}")
+
+
+def _umask() -> int:
+    """What this process takes away from the permissions of the files that it makes."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -19,6 +19,7 @@ from d2lblocks.checking.check import examine
 from d2lblocks.checking.exercises import read_public
 from d2lblocks.checking.report import Progress, Report
 from grader.authoring import load
+from grader.places import directory_of
 
 SEED_VARIABLE = "GRADER_SEED"
 MOST_SEEDS = 10**6
@@ -37,20 +38,23 @@ def check(name: str = "", answer: Any = None) -> Report | Progress:
         return Progress(tuple(_graded.values()))
     seed = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(MOST_SEEDS))
     assignment = Path.cwd().name
-    released = read_public(_course() / "exercises" / assignment / "public.json").exercises[name]
-    task = load(_course() / "solutions" / assignment).tasks[name]
+    solutions, releases = _folders()
+    released = read_public(releases / assignment / "public.json").exercises[name]
+    task = load(solutions / assignment).tasks[name]
     report = examine(task.for_grading(seed, released), answer, remark=f"Graded with secret cases of seed {seed}.")
     _graded[name] = replace(report, as_number=True, graded=True)
     return _graded[name]
 
 
-def _course() -> Path:
-    """The folder with `solutions/` and `exercises/`, beside the nbgrader course in which this notebook runs.
+def _folders() -> tuple[Path, Path]:
+    """The folders of solutions and of releases that the nbgrader course has in which this notebook runs.
 
     Raises:
         FileNotFoundError: the notebook does not lie in an nbgrader course.
     """
     for folder in Path.cwd().parents:
         if (folder / "nbgrader_config.py").exists():
-            return folder.parent
+            directory = directory_of(folder)[1]
+            here = Path(directory.root)
+            return (here / directory.source_directory).resolve(), (here / directory.release_directory).resolve()
     raise FileNotFoundError(f"no nbgrader_config.py above {Path.cwd()}")

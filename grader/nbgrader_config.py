@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 from nbgrader.converters import GenerateAssignment
-from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades, SaveCells
 
 from grader import timestamps
+from grader.export import ExportMarks
 from grader.folders import LEFT_BEHIND
+from grader.keep_marks import KeepMarks
 from grader.preprocessors import GradeInJail, WritePublicCases
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
@@ -27,7 +29,17 @@ c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
 timestamps.be_tolerant()
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
-c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]
+# What can fail comes first; then the cells go into the gradebook, which keeps the marks of those that still exist.
+c.GenerateAssignment.preprocessors = [
+    one
+    for usual in GenerateAssignment().preprocessors
+    for one in ([WritePublicCases, KeepMarks] if usual is SaveCells else [usual])
+]
+# `KeepMarks` enters the assignment too: what nbgrader does here refuses to, once somebody has handed in.
+c.GenerateAssignment.no_database = True
+
+# `nbgrader export` writes what `python -m grader export` writes.
+c.ExportApp.plugin_class = ExportMarks
 
 # `nbgrader autograde` and the formgrader's button run students' code in the jail, like `python -m grader autograde`.
 # Without these two lines nbgrader runs it in a kernel, in your account: the settings below are for that.

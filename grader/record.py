@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +19,14 @@ from nbgrader.preprocessors import AssignLatePenalties
 from sqlalchemy import and_, or_
 from traitlets.config import Config
 
+<<<<<<< HEAD
 from grader import folders
+=======
+from grader.replace import make_private, new_folder, write_file
+>>>>>>> w-course
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
+_FAILED = ".{}.failed"  # beside the folder of a graded notebook: why a submission could not be graded
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Marks:
         if assignment not in self._cells:
             released = gradebook.find_notebook(assignment, assignment)
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
-        with _one_transaction(gradebook):
+        with one_transaction(gradebook):
             gradebook.update_or_create_student(student)
             # Also if it is not known: then one that was known before counts no more.
             submission = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
@@ -140,7 +144,7 @@ class Marks:
 
 
 @contextlib.contextmanager
-def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
+def one_transaction(gradebook: Gradebook) -> Iterator[None]:
     """Commit once, at the end, or nothing.
 
     nbgrader commits a new student and an empty submission before there are marks: a run that is killed in between, or
@@ -161,7 +165,7 @@ def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
 def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str, str]) -> None:
     """Put a graded notebook, with the files that belong to the assignment, in the place of the one that was there.
 
-    It is made beside its place and moved there in one step, so that a run which is stopped leaves the old or the new.
+    The old one or the new one is there at every moment, and nobody else on this machine may look into it.
 
     Args:
         notebook: the graded notebook, as JSON.
@@ -169,6 +173,7 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         support: the released assignment, for its other files.
         more: further small files, by name.
     """
+<<<<<<< HEAD
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -177,17 +182,40 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         made.chmod(0o755)
         for path in folders.files(support):
             if path.suffix != ".ipynb":
+=======
+    with new_folder(folder) as made:
+        for path in support.iterdir():
+            if path.is_file() and path.suffix != ".ipynb":
+>>>>>>> w-course
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")
         (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            os.replace(folder, old / folder.name)
-            os.replace(made, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(made, folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+
+
+def keep_failure(folder: Path, depends_on: str, problem: str) -> None:
+    """Remember why a submission could not be graded, or that it could.
+
+    Args:
+        folder: ``autograded/<student>/<assignment>``, which may hold what was graded before.
+        depends_on: what grading it depends on, as a fingerprint.
+        problem: empty if it could.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder.with_name(_FAILED.format(folder.name))
+    if not problem:
+        path.unlink(missing_ok=True)
+        return
+    make_private(folder.parent)
+    write_file(path, json.dumps({"depends_on": depends_on, "problem": problem}).encode())
+
+
+def failure(folder: Path, depends_on: str) -> str:
+    """Why this submission could not be graded, when that was tried; empty if it was not, or could."""
+    try:
+        kept = json.loads(folder.with_name(_FAILED.format(folder.name)).read_bytes())
+        return str(kept["problem"]) if kept["depends_on"] == depends_on else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -29,36 +27,15 @@ def address_of_the_book(folder: Path) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def kept_on_error(folder: Path) -> Iterator[None]:
-    """Put a folder back as it was if what happens inside fails: nbgrader empties it before it fails."""
-    if not folder.is_dir():
-        yield
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        copy = shutil.copytree(folder, Path(aside) / folder.name)
-        try:
-            yield
-        except BaseException:
-            shutil.copytree(copy, folder, dirs_exist_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def keep_if_same(path: Path) -> Iterator[None]:
-    """Put the old `public.json` back if the new one differs from it by rounding only.
+def keep_if_same(new: Path, old: Path) -> None:
+    """Write the old `public.json` over the new one if they differ by rounding only.
 
     What the reference gives differs in the last bits from one processor to another. That is no reason to release an
     assignment anew.
     """
-    try:
-        old_text, old = path.read_text(encoding="utf-8"), read_public(path)
-    except (FileNotFoundError, ValueError):
-        yield
-        return
-    yield
-    if same(old, read_public(path)):
-        path.write_text(old_text, encoding="utf-8")
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if same(read_public(old), read_public(new)):
+            shutil.copyfile(old, new)
 
 
 def same(one: Public, other: Public) -> bool:

@@ -7,17 +7,23 @@ that chatters on stderr). The marks follow from what the catalogue says, not fro
 
 from __future__ import annotations
 
-import shutil
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 
 from grader.authoring import Assignment, Task
+from grader.replace import make_private, new_folder, write_file
 from grader.submissions import fill_in, solution_cells
 
-PREFIX = "sample-"
+if TYPE_CHECKING:
+    from grader.course import Course
+
+WORTH = "worth.json"  # in the course of a sample class: what its answers are worth
 _NAMES = """
     ada alan barbara bela carl chandra donald dorothy edsger emmy evelyn frances george grace hedy hypatia ida
     irene john karen katherine kurt leslie lotfi margaret marie maryam niklaus noether olga paul radia ramanujan
@@ -110,7 +116,7 @@ def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) ->
     Raises:
         ValueError: a catalogue has more answers than the class has students.
     """
-    everybody = [Student(f"{PREFIX}{name}") for name in _NAMES]
+    everybody = [Student(name) for name in _NAMES]
     for number, (assignment, solution) in enumerate(assignments):
         cells = solution_cells(solution)
         known = {name: answers(task, cells[name].source) for name, task in assignment.tasks.items()}
@@ -137,9 +143,77 @@ def hand_in(answers: dict[str, Answer], release: nbformat.NotebookNode, path: Pa
     path.write_text(text, encoding="utf-8")
 
 
-def remove(*directories: Path) -> int:
-    """Delete what the sample class left in these folders; returns how many students were found."""
-    found = {folder for directory in directories for folder in directory.glob(f"{PREFIX}*")}
-    for folder in found:
-        shutil.rmtree(folder)
-    return len({folder.name for folder in found})
+def hand_in_everybody(made_up: Sequence[Student], releases: Path, to: Path) -> None:
+    """Hand in for the whole class, and for nobody else: what lay there before is replaced.
+
+    Args:
+        made_up: the class.
+        releases: nbgrader's release directory.
+        to: where submissions are put.
+    """
+    with new_folder(to) as made:
+        for student in made_up:
+            for assignment, given in student.answers.items():
+                notebook = f"{assignment}.ipynb"
+                released = nbformat.read(releases / assignment / notebook, as_version=4)
+                hand_in(given, released, made / student.name / assignment / notebook)
+
+
+def make_course(root: Path, of: Course) -> None:
+    """Make an nbgrader course with the settings and the solutions of another one, and with all else of its own.
+
+    Args:
+        root: its folder.
+        of: the other course.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    make_private(root)
+    settings, solutions = (os.path.relpath(path, root) for path in (of.root, of.solutions))
+    text = _CONFIG.format(settings=settings, solutions=solutions, course=f"{of.directory.course_id}-sample")
+    write_file(root / "nbgrader_config.py", text.encode())
+
+
+_CONFIG = '''\
+"""The sample class's course. It is made by a program; what you change here is lost."""
+
+from pathlib import Path
+
+c = get_config()
+here = Path(__file__).resolve().parent
+load_subconfig("nbgrader_config.py", path=str(here / {settings!r}))
+c.CourseDirectory.root = str(here)
+c.CourseDirectory.course_id = {course!r}
+c.CourseDirectory.source_directory = {solutions!r}
+c.CourseDirectory.release_directory = "release"
+c.CourseDirectory.db_url = f"sqlite:///{{here / 'gradebook.db'}}"
+'''
+
+
+def keep_worth(root: Path, made_up: Sequence[Student]) -> None:
+    """Write down what each answer is worth; not of answers in words, whose worth the person says who reads them."""
+    known = {
+        student.name: {
+            assignment: {exercise: answer.points for exercise, answer in given.items() if not answer.in_words}
+            for assignment, given in student.answers.items()
+        }
+        for student in made_up
+    }
+    write_file(root / WORTH, json.dumps(known, indent=1).encode())
+
+
+def is_sample(root: Path) -> bool:
+    """Whether a course is that of a sample class."""
+    return (root / WORTH).is_file()
+
+
+def worth(root: Path) -> dict[tuple[str, str, str], float]:
+    """What the answers of a sample class are worth, by student, assignment and exercise."""
+    known = json.loads((root / WORTH).read_bytes())
+    return {
+        (student, assignment, exercise): points
+        for student, assignments in known.items()
+        for assignment, exercises in assignments.items()
+        for exercise, points in exercises.items()
+    }

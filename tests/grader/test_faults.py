@@ -21,7 +21,7 @@ import pytest
 
 from grader import jail
 from grader.__main__ import parser
-from grader.course import SECONDS_FOR_A_LOCK
+from grader.backup import LOCK_TIMEOUT
 from tests import ROOT
 from tools.kills import ASSIGNMENT, Trial, _kind, isolated
 
@@ -91,7 +91,7 @@ def test_a_gradebook_that_is_locked_for_a_moment_is_waited_for(trial):
     running = subprocess.Popen(trial.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "to grade" in running.stdout.readline()
     other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(SECONDS_FOR_A_LOCK / 2, lambda: other.execute("ROLLBACK"))
+    release = threading.Timer(LOCK_TIMEOUT / 2, lambda: other.execute("ROLLBACK"))
     release.start()
     _, said = running.communicate(timeout=120)
     release.join()
