@@ -19,11 +19,8 @@ from nbgrader.preprocessors import AssignLatePenalties
 from sqlalchemy import and_, or_
 from traitlets.config import Config
 
-<<<<<<< HEAD
 from grader import folders
-=======
 from grader.replace import make_private, new_folder, write_file
->>>>>>> w-course
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
 _FAILED = ".{}.failed"  # beside the folder of a graded notebook: why a submission could not be graded
@@ -173,20 +170,9 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         support: the released assignment, for its other files.
         more: further small files, by name.
     """
-<<<<<<< HEAD
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        made.chmod(0o755)
+    with new_folder(folder) as made:
         for path in folders.files(support):
             if path.suffix != ".ipynb":
-=======
-    with new_folder(folder) as made:
-        for path in support.iterdir():
-            if path.is_file() and path.suffix != ".ipynb":
->>>>>>> w-course
                 shutil.copyfile(path, made / path.name)
         for name, content in more.items():
             (made / name).write_text(content, encoding="utf-8")

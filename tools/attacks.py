@@ -1,10 +1,11 @@
 """What nbgrader's own command and this course's do with every submission of `tests/grader/attacks`, as a table.
 
-    python -m tools.attacks [--to FILE] [--jobs N]
+    python -m tools.attacks [--to FILE] [--jobs N] [--only ID ...]
 
 Each goes through `nbgrader autograde` in a sandbox of its own (see `tools/sandbox.py`), followed by an innocent
 student; and through `python -m grader autograde`, all in one class. What the table says is derived from the marks,
-the graded notebooks, and what had changed or was still running afterwards. It takes a quarter of an hour or more.
+the graded notebooks, and what had changed or was still running afterwards; and it says which did not get as far as
+their attempt. It takes a quarter of an hour or more; with `--only`, some are tried and their rows printed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from importlib.metadata import version
@@ -24,8 +25,8 @@ from typing import Any
 
 from grader import jail
 from grader.course import Course
-from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, NAME, POINTS, READ, Attack
-from tests.grader.attacks.whole_class import grade_everybody, make_course, mallory, neighbour
+from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, NAME, POINTS, READ, Attack, shown_in
+from tests.grader.attacks.whole_class import grade_everybody, make_course, mallory, neighbour, notebook_of
 from tools import sandbox
 from tools.plain import make_plain
 
@@ -35,6 +36,7 @@ OTHERS = sum(POINTS.values()) - POINTS[ATTACKED]
 # Far above what an honest class of two takes.
 MANY_MEGABYTES, MANY_GIGABYTES = 10, 2.5
 NO_HARM, RIGHT, REFUSED = "gains nothing, harms nobody", "graded rightly", "not graded; the reason is said"
+NO_ATTEMPT = "does not get as far as its attempt"
 
 
 def outcome(attack: Attack, seen: Mapping[str, Any]) -> str:
@@ -67,6 +69,8 @@ def outcome(attack: Attack, seen: Mapping[str, Any]) -> str:
         found.append(f"takes {seen['gigabytes']:.1f} GB of memory")
     if found:
         return "; ".join(found)
+    if not seen["attempted"]:
+        return NO_ATTEMPT
     return REFUSED if not attack.graded else RIGHT if attack.clumsy or attack.most == POINTS[ATTACKED] else NO_HARM
 
 
@@ -91,14 +95,12 @@ def _own_marks(attack: Attack, own: Mapping[str, float], graded: bool) -> list[s
     return found
 
 
-def with_the_engine(course: Course) -> dict[str, dict[str, Any]]:
+def with_the_engine(course: Course, attacks: Sequence[Attack]) -> dict[str, dict[str, Any]]:
     """What this course's command does with all of them, by id, in the form of `tools.sandbox.observe`."""
-    graded = grade_everybody(course)
+    graded = grade_everybody(course, attacks)
     seen = {}
-    for attack in ATTACKS:
-        path = course.autograded / mallory(attack) / NAME / f"{NAME}.ipynb"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        cells = json.loads(text)["cells"] if text else []
+    for attack in attacks:
+        notebook = notebook_of(course, attack)
         marks = {
             sandbox.MALLORY: graded.marks.get(mallory(attack), {}),
             sandbox.INNOCENT: graded.marks.get(neighbour(attack), {}),
@@ -106,9 +108,10 @@ def with_the_engine(course: Course) -> dict[str, dict[str, Any]]:
         seen[attack.id] = {
             "status": 0,
             "marks": marks,
-            "graded": bool(text),
-            "megabytes": len(text) / 2**20,
-            "read": any(READ in json.dumps(cell.get("outputs")) for cell in cells),
+            "graded": notebook is not None,
+            "attempted": attack.got_to_its_attempt(graded.said.get(mallory(attack), ""), notebook),
+            "megabytes": len(json.dumps(notebook)) / 2**20,
+            "read": notebook is not None and READ in shown_in(notebook),
             "left": len(graded.left),
             "changed": sorted(graded.changed),
             "gigabytes": 0.0,
@@ -116,19 +119,28 @@ def with_the_engine(course: Course) -> dict[str, dict[str, Any]]:
     return seen
 
 
-def as_markdown(plain: Mapping[str, Mapping[str, Any]], engine: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table, with a sentence that counts, and what it was made with."""
-    rows, well = [], {"plain": 0, "engine": 0}
-    for attack in ATTACKS:
-        one, other = outcome(attack, plain[attack.id]), outcome(attack, engine[attack.id])
-        well["plain"] += one in (NO_HARM, RIGHT, REFUSED)
-        well["engine"] += other in (NO_HARM, RIGHT, REFUSED)
-        rows.append(f"| `{attack.id}` | {attack.does} | {one} | {other} |")
+def row(attack: Attack, plain: str, engine: str) -> str:
+    """A line of the table: what is handed in, and what it comes to with the one command and with the other."""
+    return f"| `{attack.id}` | {attack.does} | {plain} | {engine} |"
+
+
+def as_markdown(plain: Mapping[str, str], engine: Mapping[str, str]) -> str:
+    """The table, with a sentence that counts, and what it was made with.
+
+    Args:
+        plain: what each attack comes to with nbgrader's own command, by id.
+        engine: what it comes to with this course's.
+    """
+    plain_well, engine_well = (
+        sum(said in (NO_HARM, RIGHT, REFUSED) for said in each.values()) for each in (plain, engine)
+    )
+    unmade = sum(said == NO_ATTEMPT for said in plain.values())
     hostile = len(ATTACKS) - len(CLUMSY)
     return "\n".join(
         [
             f"Of {len(ATTACKS)} submissions, {hostile} hostile and {len(CLUMSY)} clumsy, nbgrader's own command ends "
-            f"well with {well['plain']}, `python -m grader autograde` with {well['engine']}.",
+            f"well with {plain_well}, `python -m grader autograde` with {engine_well}. {unmade} are made for "
+            "`python -m grader autograde` and do not get as far as their attempt with nbgrader's.",
             f"Measured on {date.today():%d %B %Y} with nbgrader {version('nbgrader')}, torch {version('torch')}, "
             f"Python {platform.python_version()}.",
             "",
@@ -136,7 +148,7 @@ def as_markdown(plain: Mapping[str, Mapping[str, Any]], engine: Mapping[str, Map
             "",
             "| submission | what it does | `nbgrader autograde` | `python -m grader autograde` |",
             "|---|---|---|---|",
-            *rows,
+            *(row(attack, plain[attack.id], engine[attack.id]) for attack in ATTACKS),
             "",
         ]
     )
@@ -149,7 +161,15 @@ def main() -> int:
     arguments.add_argument(
         "--jobs", type=int, default=jail.default_jobs(), metavar="N", help="default: one for each core"
     )
+    arguments.add_argument(
+        "--only", nargs="+", metavar="ID", help="print the rows of these, and write no file; default: all"
+    )
     chosen = arguments.parse_args()
+    known = {attack.id: attack for attack in ATTACKS}
+    if unknown := sorted({*(chosen.only or ())} - known.keys()):
+        print(f"attacks: there is no attack {unknown[0]}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    attacks = [known[name] for name in dict.fromkeys(chosen.only or known)]
     problem = jail.why_not() or jail.try_walls()
     if problem:
         print(f"attacks: they run in sandboxes only, and there are none here: {problem}", file=sys.stderr)
@@ -158,13 +178,17 @@ def main() -> int:
         os.chmod(base, 0o755)  # also for who grades in a sandbox
         template = make_course(Path(base, "template"))
         make_plain(template.root)
-        plain: dict[str, dict[str, Any]] = {}
+        plain: dict[str, str] = {}
         with ThreadPoolExecutor(chosen.jobs) as pool:
-            found = pool.map(lambda attack: sandbox.meet(attack, template.root.parent), ATTACKS)
-            for attack, seen in zip(ATTACKS, found, strict=True):
-                plain[attack.id] = seen
-                print(f"  {len(plain):>3} / {len(ATTACKS)}  {attack.id}: {outcome(attack, seen)}", flush=True)
-        engine = with_the_engine(make_course(Path(base, "engine")))
+            found = pool.map(lambda attack: sandbox.meet(attack, template.root.parent), attacks)
+            for attack, seen in zip(attacks, found, strict=True):
+                plain[attack.id] = outcome(attack, seen)
+                print(f"  {len(plain):>3} / {len(attacks)}  {attack.id}: {plain[attack.id]}", flush=True)
+        graded = with_the_engine(make_course(Path(base, "engine")), attacks)
+        engine = {attack.id: outcome(attack, graded[attack.id]) for attack in attacks}
+    if chosen.only:
+        print("\n".join(row(attack, plain[attack.id], engine[attack.id]) for attack in attacks))
+        return 0
     chosen.to.write_text(as_markdown(plain, engine), encoding="utf-8")
     print(f"attacks: {chosen.to}")
     return 0

@@ -27,7 +27,7 @@ import nbformat
 
 from grader import jail
 from grader.submissions import solution_cells
-from tests.grader.attacks import ATTACKS, NAME, READ, Attack
+from tests.grader.attacks import ATTACKS, MARK_FILE, NAME, READ, Attack
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE, COURSE, HOME = Path("/template"), Path("/course"), Path("/home/instructor")
@@ -107,6 +107,8 @@ def observe(attack: Attack) -> dict[str, Any]:
     submitted = COURSE / "grader" / "submitted"
     Attack("innocent", "is right").hand_in(release, right, submitted / INNOCENT / NAME)
     attack.hand_in(release, right, submitted / MALLORY / NAME)
+    handed_in = submitted / MALLORY / NAME / f"{NAME}.ipynb"
+    marks_its_attempt = handed_in.is_file() and "attempt()" in handed_in.read_text("utf-8", "replace")
     if os.geteuid() == 0:
         # What the one who grades may write to is what an instructor may: the course, Python's packages, the home.
         for top in (COURSE, HOME):
@@ -126,6 +128,7 @@ def observe(attack: Attack) -> dict[str, Any]:
         "status": status,
         "marks": _marks(),
         "graded": bool(text),
+        "attempted": MARK_FILE.exists() or not marks_its_attempt,
         "megabytes": len(text) / 2**20,
         "read": any(READ in json.dumps(cell.get("outputs")) for cell in cells),
         "left": len(left),

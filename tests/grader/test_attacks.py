@@ -11,8 +11,9 @@ import nbformat
 import pytest
 
 from grader import jail
-from tests.grader.attacks import ATTACKED, ATTACKS, HURT, NAME, POINTS, READ
-from tests.grader.attacks.whole_class import FIRST, grade_everybody, make_course, mallory, neighbour
+from tests.grader.attacks import ATTACKED, ATTACKS, HURT, MARK, NAME, POINTS, READ, Attack, shown_in
+from tests.grader.attacks.base import ATTEMPT
+from tests.grader.attacks.whole_class import FIRST, grade_everybody, make_course, mallory, neighbour, notebook_of
 
 WHY_NOT = jail.why_not() or jail.try_walls()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
@@ -25,37 +26,50 @@ def course(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graded(course):
-    return grade_everybody(course)
+    return grade_everybody(course, (*ATTACKS, DEAD))
+
+
+# It dies before it attempts anything, and claims that this is shown.
+DEAD = Attack("dead", "looks for a key that is not there", "{}['cases']\nattempt()\n")
 
 
 def test_nobody_else_loses_anything(graded):
-    innocent = (FIRST, *map(neighbour, ATTACKS))
+    innocent = (FIRST, *map(neighbour, (*ATTACKS, DEAD)))
     for student in innocent:
         assert graded.marks.get(student) == POINTS, student
-    assert graded.marks.keys() <= {*innocent, *map(mallory, ATTACKS)}
+    assert graded.marks.keys() <= {*innocent, *map(mallory, (*ATTACKS, DEAD))}
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
 def test_it_gets_what_it_has_earned(attack, graded, course):
     said = graded.said[mallory(attack)]
-    assert attack.says in said
+    notebook = notebook_of(course, attack)
+    assert attack.got_to_its_attempt(said, notebook)
     assert "the grader's fault" not in said
     assert said.replace("\n", "").isprintable()  # nothing that a terminal takes for a command
     marks = graded.marks.get(mallory(attack), {})
-    path = course.autograded / mallory(attack) / NAME / f"{NAME}.ipynb"
-    assert ("FAILED" in said) == (not attack.graded) == (not marks) == (not path.exists())
+    assert ("FAILED" in said) == (not attack.graded) == (not marks) == (notebook is None)
     if not attack.graded:
         assert len(said.strip().splitlines()) <= 2, "why it cannot be graded is one line"
         return
     assert attack.least <= marks[ATTACKED] <= attack.most
     for exercise in POINTS.keys() - {ATTACKED}:
         assert marks[exercise] == POINTS[exercise] or exercise in attack.costs
-    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    outputs = json.dumps([cell.get("outputs") for cell in notebook.cells], ensure_ascii=False)
-    assert READ not in outputs
-    assert attack.shows in outputs
-    assert path.stat().st_size < 25_000_000
+    assert READ not in shown_in(notebook)
+    assert len(json.dumps(notebook)) < 25_000_000
+
+
+def test_an_attack_that_dies_before_its_attempt_is_noticed(graded, course):
+    said, notebook = graded.said[mallory(DEAD)], notebook_of(course, DEAD)
+    assert "KeyError" in shown_in(notebook)
+    assert not DEAD.got_to_its_attempt(said, notebook)
+
+
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if a.cell and not a.clumsy], ids=lambda attack: attack.id)
+def test_an_attack_marks_its_attempt_where_it_makes_it(attack):
+    assert "attempt()" in attack.cell
+    assert MARK not in ATTEMPT + attack.cell  # a traceback may quote it
 
 
 def test_nothing_outside_is_changed(graded):

@@ -4,12 +4,13 @@ import pytest
 
 from tests.grader.attacks import ATTACKS, POINTS
 from tools import sandbox
-from tools.attacks import NO_HARM, REFUSED, RIGHT, TABLE, outcome
+from tools.attacks import NO_ATTEMPT, NO_HARM, REFUSED, RIGHT, TABLE, outcome
 
 WELL = {
     "status": 0,
     "marks": {sandbox.MALLORY: {**POINTS, "my_linear": 1}, sandbox.INNOCENT: POINTS},
     "graded": True,
+    "attempted": True,
     "megabytes": 0.1,
     "read": False,
     "left": 0,
@@ -32,6 +33,8 @@ def marks(own, after=POINTS):
         ("exit", {}, NO_HARM),
         ("noisy", marks(POINTS), RIGHT),
         ("not_json", {"graded": False, **marks({})}, REFUSED),
+        ("exit", {"attempted": False}, NO_ATTEMPT),
+        ("exit", {"attempted": False, "left": 1}, "a process survives"),
         ("exit", {"graded": False}, "every point is lost"),
         ("exit", {"status": None}, "never ends"),
         ("exit", {"read": True}, "gets what it is after"),

@@ -11,12 +11,13 @@
 
 All are for `custom_layers`. `centered_layer` is answered rightly and stands before `my_linear`, in whose cell most
 attacks are made; the exercises behind it are answered rightly, too. `tests/grader/test_attacks.py` hands them all in
-to one class, and `tools/attacks.py` shows what nbgrader's own command does with them.
+to one class, and `tools/attacks.py` shows what nbgrader's own command does with them. Each attack proves that it got
+as far as its attempt (see `Attack`): one that dies before proves nothing about the grader.
 
 Never run one of these cells outside of a sandbox.
 """
 
-from tests.grader.attacks.base import ATTACKED, NAME, POINTS, READ, Attack
+from tests.grader.attacks.base import ATTACKED, MARK, MARK_FILE, NAME, POINTS, READ, Attack, shown_in
 from tests.grader.attacks.clumsy import CLUMSY
 from tests.grader.attacks.gain import GAIN
 from tests.grader.attacks.hurt import HURT
@@ -32,6 +33,8 @@ __all__ = [
     "CLUMSY",
     "GAIN",
     "HURT",
+    "MARK",
+    "MARK_FILE",
     "NAME",
     "POINTS",
     "READ",
@@ -39,4 +42,5 @@ __all__ = [
     "STOP",
     "TRICK",
     "Attack",
+    "shown_in",
 ]

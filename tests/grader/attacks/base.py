@@ -18,12 +18,38 @@ POINTS = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_four
 ATTACKED = "my_linear"
 PARAMETERS_ONLY = 4  # of the 8 points: an honest wrong answer that has the right parameters, but not the values
 READ = "I could read"  # what an attack prints when it has found something that is none of its business
+MARK = "it got as far as its attempt"
+MARK_FILE = Path("/tmp/attempted")  # nbgrader's own command runs an attack in a sandbox where this can be seen
+# Put before each cell that calls `attempt()`. No source holds the whole mark, because a traceback may quote a source.
+ATTEMPT = f"""\
+def attempt():
+    mark = "it got as far " + "as its attempt"
+    print(mark, flush=True)
+    try:
+        open("{MARK_FILE}", "w").close()
+    except OSError:
+        pass
+    return mark
+
+
+def replace(owner, name, new):
+    assert hasattr(owner, name), f"there is no {{name}} any more"
+    setattr(owner, name, new)
+
+
+"""
+# What is shown where an attempt takes the printed mark with it.
+CRASHED = "took down the process that it ran in"
+STOPPED = "stopped after"
 BEHIND = ("tensor_reduction", "half_fourier", "running_center")
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One submission.
+    """One submission, which proves that it got as far as its attempt.
+
+    It prints `MARK` just before, or just after, by `attempt()`. An attempt that takes the printed mark with it, such
+    as the end of the process, has another proof: words that only the attempt can have caused, `says` or `shows`.
 
     Attributes:
         id: its name, as a student's: ``mallory-<id>``.
@@ -35,9 +61,11 @@ class Attack:
         most: the most points that it may get for `my_linear`.
         costs: the other exercises of the same submission whose points it may lose; no other submission's ever.
         says: words in what the command says about it.
-        shows: words in the graded notebook.
+        shows: words in the graded notebook: in the outputs of its cells, or in a text cell. The mark, if neither
+            this nor `says` is given.
         graded: whether there is something that can be graded.
         clumsy: whether it was not meant badly.
+        waits: whether only a time limit ends it. The tests set short limits for these, and long ones for all others.
     """
 
     id: str
@@ -52,6 +80,7 @@ class Attack:
     shows: str = ""
     graded: bool = True
     clumsy: bool = False
+    waits: bool = False
 
     def hand_in(self, release: NotebookNode, right: dict[str, str], folder: Path) -> None:
         """Put it where submissions are put.
@@ -64,11 +93,31 @@ class Attack:
         notebook = fill_in(release, {**right, ATTACKED: self.cell or right[ATTACKED]})
         if self.notebook:
             self.notebook(notebook)
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and "attempt()" in cell.source:
+                cell.source = ATTEMPT + cell.source
         folder.mkdir(parents=True)
         # As Jupyter writes it, but also what is no text: a lone surrogate is written with an escape.
         (folder / f"{NAME}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
         if self.folder:
             self.folder(folder)
+
+    def got_to_its_attempt(self, said: str, notebook: NotebookNode | None) -> bool:
+        """Whether a grading shows that this did what it is meant to do.
+
+        Args:
+            said: what the command said about it.
+            notebook: as it was graded; None if it was not.
+        """
+        shown = shown_in(notebook) if notebook else ""
+        needed = self.shows if self.says or self.shows else MARK
+        return self.says in said and needed in shown
+
+
+def shown_in(notebook: NotebookNode) -> str:
+    """The outputs of all cells, and the text cells, as JSON."""
+    cells = (c.source if c.cell_type == "markdown" else c.get("outputs") for c in notebook.cells)
+    return json.dumps([*cells], ensure_ascii=False)
 
 
 def my_linear(forward: str, before: str = "") -> str:
@@ -91,6 +140,12 @@ class MyLinear(nn.Module):
 def own_cell(notebook: NotebookNode, name: str) -> NotebookNode:
     """The cell of a `grade_id`."""
     return next(cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade_id") == name)
+
+
+def replaced(source: str, old: str, new: str) -> str:
+    """A source in which something is replaced, which must be there."""
+    assert old in source, f"{old!r} is not in the cell any more"
+    return source.replace(old, new)
 
 
 def with_cells(*sources: str, behind: str = "setup") -> Callable[[NotebookNode], None]:
@@ -137,7 +192,7 @@ def called(name: str) -> Callable[[Path], None]:
     return rename
 
 
-# What the public cases say, by the probe that sees it and the input that it was given.
+# What the public cases say: all observations by probe, and the outputs by the input that was given.
 LOOK_UP = """
 import json
 from d2lblocks.checking.observations import decode, encode
@@ -149,10 +204,15 @@ def key(tensor):
     return json.dumps(encode(tensor))
 
 
+def public_cases(check):
+    return [case for case in PUBLIC["cases"] if case["group"] in check["on"]]
+
+
+EXPECTED = {check["probe"]: check["expected"] for check in PUBLIC["checks"]}
 SEEN = {
     key(decode(case["inputs"][0])): decode(seen["dict"]["output"])
-    for check in PUBLIC["checks"] if check["id"] == "values"
-    for case, seen in zip([PUBLIC["cases"][i] for i in check["cases"]], check["expected"])
+    for check in PUBLIC["checks"] if check["probe"] == "values"
+    for case, seen in zip(public_cases(check), check["expected"], strict=True)
 }
 """
 

@@ -14,11 +14,13 @@ from tests import ROOT
 from tests.grader.attacks.base import (
     ATTACKED,
     NAME,
+    STOPPED,
     Attack,
     beside,
     called,
     instead,
     own_cell,
+    replaced,
     with_cells,
 )
 
@@ -41,6 +43,7 @@ def duplicate(notebook: NotebookNode) -> None:
 
 def windows_newlines(notebook: NotebookNode) -> None:
     """Every line ends as on Windows."""
+    with_cells("# The first of two lines.\nprint('This was ' + 'written on Windows')")(notebook)
     for cell in notebook.cells:
         cell.source = cell.source.replace("\n", "\r\n")
 
@@ -48,8 +51,8 @@ def windows_newlines(notebook: NotebookNode) -> None:
 def use_helper(notebook: NotebookNode) -> None:
     """The answer needs a cell that the student has added."""
     cell = own_cell(notebook, ATTACKED)
-    cell.source = cell.source.replace("F.relu(", "helper(")
-    with_cells("def helper(X):\n    return F.relu(X)")(notebook)
+    cell.source = replaced(cell.source, "F.relu(", "helper(")
+    with_cells("def helper(X):\n    print('The helper ' + 'helps')\n    return F.relu(X)")(notebook)
 
 
 def set_default_dtype(notebook: NotebookNode) -> None:
@@ -64,8 +67,8 @@ def be_noisy(notebook: NotebookNode) -> None:
     noise = "import sys, time, warnings\n"
     noise += "for i in range(50):\n    print('\\r' + '#' * i, end='', file=sys.stderr)\nwarnings.warn('careful')\n"
     cell = own_cell(notebook, ATTACKED)
-    more = "        warnings.warn('careful'), print('here', file=sys.stderr), print('x' * 1000)\n        return "
-    cell.source = noise + cell.source.replace("        return ", more)
+    more = "        warnings.warn('careful'), print('here', file=sys.stderr), print('Noise ' + 'x' * 1000)\n"
+    cell.source = noise + replaced(cell.source, "        return ", more + "        return ")
 
 
 def leave_stub(notebook: NotebookNode) -> None:
@@ -77,7 +80,10 @@ def leave_stub(notebook: NotebookNode) -> None:
 def as_version_3(folder: Path) -> None:
     """The notebook as an older Jupyter wrote it."""
     path = folder / f"{NAME}.ipynb"
-    old = nbformat.convert(nbformat.read(path, as_version=4), 3)
+    notebook = nbformat.read(path, as_version=4)
+    with_cells("print('This was ' + 'written long ago')")(notebook)
+    old = nbformat.convert(notebook, 3)
+    assert old["nbformat"] == 3
     path.write_text(json.dumps(old), encoding="utf-8")
 
 
@@ -95,7 +101,7 @@ def truncate(folder: Path) -> None:
 
 Mishap = partial(Attack, least=8, most=8, clumsy=True)
 CLUMSY = (
-    Mishap("noisy", "warns, prints to standard error, shows a progress bar", notebook=be_noisy),
+    Mishap("noisy", "warns, prints to standard error, shows a progress bar", notebook=be_noisy, shows="Noise xxx"),
     Mishap("deleted_test", "deletes an autograde cell", notebook=delete_test, says="have been put back"),
     Mishap("edited_test", "edits an autograde cell", notebook=change_test, says="not yours to change"),
     Mishap("duplicated_cell", "copies cells, ids included", notebook=duplicate, says="more than once"),
@@ -111,7 +117,7 @@ CLUMSY = (
         notebook=set_default_dtype,
         shows="everything is torch.float64 now",
     ),
-    Mishap("scratch_cell", "needs a cell of its own", notebook=use_helper),
+    Mishap("scratch_cell", "needs a cell of its own", notebook=use_helper, shows="The helper helps"),
     Mishap(
         "renamed_notebook",
         "gives the notebook another name",
@@ -189,7 +195,12 @@ CLUMSY = (
         graded=False,
         says="is not a notebook that can be read",
     ),
-    Mishap("nbformat_3", "hands in the format of an older Jupyter", folder=as_version_3),
+    Mishap(
+        "nbformat_3",
+        "hands in the format of an older Jupyter",
+        folder=as_version_3,
+        shows="This was written long ago",
+    ),
     Mishap(
         "syntax_error",
         "has a syntax error",
@@ -216,7 +227,8 @@ CLUMSY = (
         notebook=with_cells(
             "net = nn.Linear(100, 100)\nwhile True:\n    net(torch.randn(64, 100)).square().mean().backward()"
         ),
-        shows="stopped after",
+        shows=STOPPED,
+        waits=True,
     ),
     Mishap(
         "pip_and_magics",
@@ -236,7 +248,9 @@ CLUMSY = (
         notebook=with_cells("größe = 'שלום мир 你好 🧱 e\\u0301'\nprint(größe)\n# ∀ε>0 ∃δ\n'🧱'"),
         shows="你好",
     ),
-    Mishap("windows_newlines", "ends lines as on Windows", notebook=windows_newlines),
+    Mishap(
+        "windows_newlines", "ends lines as on Windows", notebook=windows_newlines, shows="This was written on Windows"
+    ),
     Mishap(
         "output_heavy",
         "prints a great deal and draws pictures",

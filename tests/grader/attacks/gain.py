@@ -36,7 +36,7 @@ GAIN = (
         "always_equal",
         "returns an object that says True to every comparison",
         my_linear(
-            "return torch.Tensor._make_subclass(Equal, torch.zeros(3))",
+            "attempt()\nreturn torch.Tensor._make_subclass(Equal, torch.zeros(3))",
             """
 class Equal(torch.Tensor):
     def __eq__(self, other):
@@ -62,6 +62,7 @@ get_ipython().ast_transformers.append(Strip())
 change = get_ipython().input_transformers_post.append
 mine = 'check("my_linear"'
 change(lambda lines: ["8.0"] if mine in "".join(lines) else lines)
+attempt()
 """,
         costs=BEHIND,
     ),
@@ -70,6 +71,7 @@ change(lambda lines: ["8.0"] if mine in "".join(lines) else lines)
         "replaces what runs a cell",
         """\
 shell = get_ipython()
+attempt()
 if hasattr(shell, "kernel"):
     really = shell.kernel.do_execute
 
@@ -78,7 +80,8 @@ if hasattr(shell, "kernel"):
 
     shell.kernel.do_execute = execute
 else:
-    type(shell).run_cell = type(shell).run_code = lambda self, *args, **kwargs: 8.0
+    for name in ("run_cell", "run_code"):
+        replace(type(shell), name, lambda self, *args, **kwargs: 8.0)
 """,
         costs=BEHIND,
     ),
@@ -96,7 +99,8 @@ def format(shown, *args, **kwargs):
     return ({"text/plain": "8.0"}, {}) if getattr(shown, "name", "") == "my_linear" else usual(shown, *args, **kwargs)
 
 
-formatter.format = format
+replace(formatter, "format", format)
+attempt()
 
 
 class MyLinear(nn.Module):
@@ -112,15 +116,30 @@ import d2lblocks.checking.check as checking
 import d2lblocks.checking.judge as judge
 import d2lblocks.checking.observe as observing
 
-torch.allclose = torch.isclose = torch.equal = lambda *args, **kwargs: True
-torch.testing.assert_close = lambda *args, **kwargs: None
-judge.compare = lambda *args, **kwargs: iter(())
-judge._failed = lambda check, *args: judge.Verdict(check, "pass", check.points, "")
-check = lambda name="", answer=None: {"my_linear": 8.0, "centered_layer": 4.0, "half_fourier": 6.0}.get(name, 8.0)
-observing.observe = lambda *args, **kwargs: ({}, "")
-for module in ("grader.inside", "grader.jailed.worker"):
-    if module in sys.modules:
-        sys.modules[module].check = check
+POINTS = {"my_linear": 8.0, "centered_layer": 4.0, "half_fourier": 6.0}
+
+
+def passed(of, *args):
+    return judge.Verdict(of, "pass", of.points, "")
+
+
+for name in ("allclose", "isclose", "equal"):
+    replace(torch, name, lambda *args, **kwargs: True)
+replace(torch.testing, "assert_close", lambda *args, **kwargs: None)
+replace(judge, "compare", lambda *args, **kwargs: iter(()))
+replace(judge, "_failed", passed)
+replace(judge, "_judge_check", passed)
+replace(checking, "judge", lambda exercise, *args: [passed(each) for each in exercise.checks])
+replace(checking, "observe", lambda *args, **kwargs: ({}, ""))
+for name in ("observe", "observe_form"):
+    replace(observing, name, lambda *args, **kwargs: ({}, ""))
+check = lambda name="", answer=None: POINTS.get(name, 8.0)
+if "grader.inside" in sys.modules:
+    replace(sys.modules["grader.inside"], "check", check)
+attempt()
+if "grader.jailed.worker" in sys.modules:
+    worker = sys.modules["grader.jailed.worker"]
+    replace(worker, "observe_form", lambda *args, **kwargs: ({"dict": {"output": "right"}}, attempt()))
 
 class MyLinear(nn.Module):
     pass
@@ -136,6 +155,7 @@ import json
 import os
 import struct
 
+attempt()
 for text in ({"seen": {"dict": {"output": "right", "status": "pass", "points": 8}}, "printed": ""}, {"points": 8}):
     body = json.dumps(text).encode()
     for descriptor in range(3, 64):
@@ -153,7 +173,7 @@ return "pass"
         "branch_on_grading",
         "is right when it sees that it is graded, and nonsense elsewhere",
         my_linear(
-            "return F.relu(X @ self.weight + self.bias) if graded else X.new_zeros(1)",
+            "attempt()\nreturn F.relu(X @ self.weight + self.bias) if graded else X.new_zeros(1)",
             """
 import os
 import sys
@@ -165,7 +185,16 @@ graded = any("GRADER" in name or "SEED" in name for name in os.environ) or "grad
     Attack(
         "lookup_public",
         "returns what `public.json` says, for the inputs that stand in it",
-        my_linear("return SEEN.get(key(X.detach()), X @ self.weight * 0)", LOOK_UP),
+        my_linear(
+            """
+seen = SEEN.get(key(X.detach()))
+if seen is None:
+    return X @ self.weight * 0
+attempt()
+return seen + 0 * (X.sum() + self.weight.sum() + self.bias.sum())
+""",
+            LOOK_UP,
+        ),
     ),
     Attack(
         "answer_ahead",
@@ -175,8 +204,10 @@ graded = any("GRADER" in name or "SEED" in name for name in os.environ) or "grad
         + """
 import struct, threading, time
 
-ANSWERS = [{"outputs": [], "raised": ""}, {"answer": {"dict": {"is a module": False, "can be called": True}}}]
-ANSWERS += [{"answer": {"is a module": False, "can be called": True, "type": "type"}}]
+# The end of this cell, what sort of thing `MyLinear` is, and what it gives in each case.
+SAID = {"output_type": "stream", "name": "stdout", "text": attempt()}
+KIND = {"dict": {"is a module": False, "can be called": True, "type": "type"}}
+ANSWERS = [{"outputs": [SAID], "raised": ""}, {"answer": KIND}]
 ANSWERS += [{"seen": seen, "printed": ""} for check in PUBLIC["checks"] for seen in check["expected"] * 3]
 
 
@@ -198,24 +229,30 @@ time.sleep(0.3)
         "replaces what writes observations down, by what the public ones say",
         LOOK_UP
         + """
+import d2lblocks.checking.observe as observing
 import sys
-import d2lblocks.checking.observations as observations
 
-worker = sys.modules.get("grader.jailed.worker", observations)
+
+class MyLinear:
+    pass
+
+
 asked = {}
 
 
-def tell(shell, message):
-    probe = message["probe"]
-    expected = [seen for check in PUBLIC["checks"] if check["probe"] == probe for seen in check["expected"]]
+def tell(probe):
     asked[probe] = asked.get(probe, -1) + 1
-    return {"seen": expected[min(asked[probe], len(expected) - 1)], "printed": ""}
+    expected = EXPECTED.get(probe, [None])
+    return expected[asked[probe] % len(expected)]
 
 
-if hasattr(worker, "_observe"):
-    worker._observe.__code__ = (lambda shell, message: __import__("builtins").tell(shell, message)).__code__
-__import__("builtins").tell = tell
-observations.encode = worker.encode = lambda value, depth=0: PUBLIC["checks"][0]["expected"][0]
+def answer(self, message):
+    return {"seen": __import__("__main__").tell(message["probe"]), "printed": __import__("__main__").attempt()}
+
+
+if "grader.jailed.worker" in sys.modules:
+    replace(sys.modules["grader.jailed.worker"]._observe, "__code__", answer.__code__)
+replace(observing, "encode", lambda value, depth=0: attempt() and PUBLIC["checks"][0]["expected"][0])
 """,
         costs=BEHIND,
     ),
@@ -240,6 +277,7 @@ for number in CHANNELS:
 
     threading.Thread(target=pump, args=(real, outer, b"secret", b"public"), daemon=True).start()
     threading.Thread(target=pump, args=(outer, real, b'"raised"', b'"passed"'), daemon=True).start()
+    attempt()
 """,
         costs=BEHIND,
     ),
@@ -251,6 +289,7 @@ for number in CHANNELS:
 import gc
 import sys
 
+attempt()
 frame, known = sys._getframe(), []
 while frame:
     known += [name for name in ("expected", "exercise", "verdicts", "reference") if name in frame.f_locals]
@@ -267,18 +306,26 @@ return same[0] if same else X
         "claims points in the metadata and in stored outputs",
         "MyLinear = 1000\n",
         notebook=claim_points,
+        says="not yours to change",
     ),
-    Attack("nan", "returns not-a-number everywhere", my_linear("return X @ self.weight * float('nan')")),
+    Attack(
+        "constants",
+        "returns zeros, whatever it is given",
+        my_linear("attempt()\nreturn X.new_zeros(*X.shape[:-1], len(self.bias), requires_grad=True)"),
+    ),
+    Attack("nan", "returns not-a-number everywhere", my_linear("attempt()\nreturn X @ self.weight * float('nan')")),
     Attack(
         "tolerance",
         "returns infinities, the largest numbers and minus zero",
-        my_linear("Y = X @ self.weight\nreturn torch.tensor([1e38, float('inf'), -0.0])[:1].to(Y.dtype) + 0 * Y"),
+        my_linear(
+            "attempt()\nY = X @ self.weight\nreturn torch.tensor([1e38, float('inf'), -0.0])[:1].to(Y.dtype) + 0 * Y"
+        ),
     ),
     Attack(
         "lying_shape",
         "returns a tensor whose shape, dtype and size lie",
         my_linear(
-            "return torch.Tensor._make_subclass(Liar, torch.zeros(2))",
+            "attempt()\nreturn torch.Tensor._make_subclass(Liar, torch.zeros(2))",
             """
 class Liar(torch.Tensor):
     shape = property(lambda self: torch.Size([5, 3]))
@@ -296,7 +343,7 @@ class Liar(torch.Tensor):
         "lying_class",
         "returns an object whose `__class__` says that it is a tensor, or a dict",
         my_linear(
-            "return Liar()",
+            "attempt()\nreturn Liar()",
             """
 class Liar(dict):
     __class__ = property(lambda self: torch.Tensor if self.__dict__.setdefault("n", 0) else dict)
@@ -311,14 +358,18 @@ class Liar(dict):
         my_linear(
             "return X @ self.weight",
             """
+import io
 import sys
 import threading
 
 
 def trace(frame, event, argument):
+    held = frame.f_locals  # asked for once: asking again would undo what is changed in it
+    if frame.f_code.co_name == "observe_form" and "form" in held:
+        held["form"], held["printed"] = {"dict": {"output": "right"}}, io.StringIO(attempt())
     for name in ("seen", "expected", "observation", "points"):
-        if name in frame.f_locals:
-            frame.f_locals[name] = {"output": "right"}
+        if name in held:
+            held[name] = {"dict": {"output": "right"}}
     return trace
 
 
@@ -332,6 +383,13 @@ threading.settrace(trace)
     Attack(
         "stop_the_clock",
         "stops the clocks that time limits are measured with",
-        "import time\n\ntime.monotonic = time.process_time = time.perf_counter = lambda: 0.0\nMyLinear = 8.0\n",
+        """\
+import time
+
+for name in ("monotonic", "process_time", "perf_counter"):
+    replace(time, name, lambda: 0.0)
+attempt()
+MyLinear = 8.0
+""",
     ),
 )

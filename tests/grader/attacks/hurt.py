@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.grader.attacks.base import (
     BEHIND,
+    CRASHED,
+    MARK,
+    STOPPED,
     Attack,
     called,
     my_linear,
@@ -15,7 +18,7 @@ HURT = (
         "pickle_bomb",
         "returns an object that runs code when it is unpickled or copied",
         my_linear(
-            "return Bomb()",
+            "attempt()\nreturn Bomb()",
             """
 class Bomb:
     def __reduce__(self):
@@ -25,19 +28,27 @@ class Bomb:
 """,
         ),
     ),
-    Attack("huge_observation", "returns a tensor of 40 GB", my_linear("return torch.empty(1).expand(10**10)")),
-    Attack("huge_string", "returns a string of 1 GB", my_linear("return 'x' * 10**9")),
-    Attack("huge_number", "returns a number of 100,000 digits", my_linear("return 10**100_000")),
-    Attack("sparse", "returns a sparse tensor", my_linear("return (X @ self.weight).to_sparse()")),
-    Attack("meta", "returns a tensor without numbers", my_linear("return (X @ self.weight).to('meta')")),
     Attack(
-        "complex", "returns complex numbers for real ones", my_linear("return (X @ self.weight).to(torch.complex64)")
+        "huge_observation", "returns a tensor of 40 GB", my_linear("attempt()\nreturn torch.empty(1).expand(10**10)")
     ),
-    Attack("wrong_dtype", "returns the right shape in another dtype", my_linear("return (X @ self.weight).half()")),
+    Attack("huge_string", "returns a string of 1 GB", my_linear("attempt()\nreturn 'x' * 10**9")),
+    Attack("huge_number", "returns a number of 100,000 digits", my_linear("attempt()\nreturn 10**100_000")),
+    Attack("sparse", "returns a sparse tensor", my_linear("attempt()\nreturn (X @ self.weight).to_sparse()")),
+    Attack("meta", "returns a tensor without numbers", my_linear("attempt()\nreturn (X @ self.weight).to('meta')")),
+    Attack(
+        "complex",
+        "returns complex numbers for real ones",
+        my_linear("attempt()\nreturn (X @ self.weight).to(torch.complex64)"),
+    ),
+    Attack(
+        "wrong_dtype",
+        "returns the right shape in another dtype",
+        my_linear("attempt()\nreturn (X @ self.weight).half()"),
+    ),
     Attack(
         "deep",
         "returns a list in a list in a list, 100,000 deep",
-        my_linear("value = []\nfor _ in range(100_000):\n    value = [value]\nreturn value"),
+        my_linear("attempt()\nvalue = []\nfor _ in range(100_000):\n    value = [value]\nreturn value"),
     ),
     Attack(
         "hostile_module",
@@ -49,36 +60,50 @@ class MyLinear(nn.Module):
 
     def __getattribute__(self, name):
         if name in ("weight", "bias", "forward", "named_parameters", "state_dict"):
+            attempt()
             raise KeyboardInterrupt
         return super().__getattribute__(name)
 """,
+        shows=CRASHED,
     ),
     Attack(
         "traceback_bomb",
         "raises an exception whose message never ends",
-        "class Loud(Exception):\n    def __str__(self):\n        while True:\n            pass\n\nraise Loud\n",
+        """\
+class Loud(Exception):
+    def __str__(self):
+        while True:
+            pass
+
+
+attempt()
+raise Loud
+""",
+        shows=STOPPED,
+        waits=True,
     ),
     Attack(
         "long_name",
         "raises an exception, and is a class, whose names are a million characters long",
         my_linear(
-            "raise Long('y' * 10**6)",
+            "attempt()\nraise Long('y' * 10**6)",
             "Long = type('L' * 10**6, (Exception,), {})\n",
         )
-        + "\nMyLinear.__name__ = MyLinear.__qualname__ = 'M' * 10**6\nraise Long('y' * 10**6)\n",
+        + "\nattempt()\nMyLinear.__name__ = MyLinear.__qualname__ = 'M' * 10**6\nraise Long('y' * 10**6)\n",
     ),
     Attack(
         "surrogates",
         "has half a character in its source, its output and its errors",
         my_linear(
-            "raise ValueError('half: \\ud800' + chr(0xDFFF))", "print('\\ud800', chr(0xDFFF))  # \ud800 \udfff"
+            "attempt()\nraise ValueError('half: \\ud800' + chr(0xDFFF))",
+            "print('\\ud800', chr(0xDFFF))  # \ud800 \udfff",
         ),
     ),
     Attack(
         "escapes",
         "sends commands to the marker's terminal and programs to the browser",
         my_linear(
-            "print('\\x1b[2J\\x1b]0;owned\\x07<script>alert(1)</script>')\n"
+            "attempt()\nprint('\\x1b[2J\\x1b]0;owned\\x07<script>alert(1)</script>')\n"
             "raise ValueError('\\x1b[31m<img src=x onerror=alert(1)>')",
             """
 from IPython.display import HTML, SVG, Image, Javascript, Latex, Markdown, display
@@ -98,21 +123,24 @@ print("\\x1b[2J\\x1b]0;owned\\x07", bad)
         my_linear(
             "return X",
             """
-import sys
+import itertools
+import d2lblocks.checking.observe as observing
 
-worker = sys.modules.get("grader.jailed.worker")
-if worker:
-    forms = iter([{}, "", [2**22] * 7 + [0], [[]], None, [-1], [1.0]] * 100)
-    worker.encode = lambda value: {
-        "dict": {"output": {"tensor": {"dtype": "float32", "shape": next(forms), "data": "AAAAAA=="}}}
-    }
-    empty = iter([[2**22] * 7 + [0], {}] * 100)
-    whole = worker.encode
-    worker.encode = lambda value: {"dict": {"kind of object": "nn.Module", "output": {"tensor": {
-        "dtype": "float32", "shape": next(empty), "data": ""}}}}
+data = itertools.cycle(["AAAAAA==", ""])
+shapes = itertools.cycle([{}, "", [2**22] * 7 + [0], [[]], None, [-1], [1.0]])
+
+
+def forge(value):
+    attempt()
+    tensor = {"dtype": "float32", "shape": next(shapes), "data": next(data)}
+    return {"dict": {"kind of object": "nn.Module", "output": {"tensor": tensor}}}
+
+
+replace(observing, "encode", forge)
 """,
         ),
         costs=BEHIND,
+        shows="It gave a tensor of impossible shape",
     ),
     Attack(
         "big_words",
@@ -120,16 +148,37 @@ if worker:
         my_linear(
             "return X",
             """
-import sys
+import d2lblocks.checking.observe as observing
 
-worker = sys.modules.get("grader.jailed.worker")
-if worker:
-    worker.encode = lambda value: {"dict": {"k" * 10**7: 1, "raised": {"dict": {"type": {"dict": {"t" * 10**6: [1]}},
-                                   "bases": [[], {"dict": {}}], "message": 1, "line": None}}}}
-    worker.describe = lambda answer: {"type": "t" * 10**7, "can be called": "x" * 10**6, "is a module": 0}
+
+def forge(value):
+    attempt()
+    raised = {"type": {"dict": {"t" * 10**6: [1]}}, "bases": [[], {"dict": {}}], "message": 1, "line": None}
+    return {"dict": {"k" * 10**7: 1, "raised": {"dict": raised}}}
+
+
+replace(observing, "encode", forge)
 """,
         ),
         costs=BEHIND,
+        shows="It gave a string that is too long",
+    ),
+    Attack(
+        "forged_description",
+        "forges the description of its answer, with a type whose name is megabytes long",
+        my_linear(
+            "return X",
+            """
+import sys
+import d2lblocks.checking.check as checking
+
+described = {"type": attempt() + "t" * 10**7, "can be called": "x" * 10**6, "is a module": 0}
+for module in (checking, sys.modules.get("grader.jailed.worker", checking)):
+    replace(module, "describe", lambda answer: described)
+""",
+        ),
+        costs=BEHIND,
+        shows=f"this is a {MARK}",
     ),
     Attack(
         "fat_observations",
@@ -154,21 +203,22 @@ if observing:
         my_linear(
             "return X",
             """
+import itertools
 import sys
+import d2lblocks.checking.observe as observing
 
-worker = sys.modules.get("grader.jailed.worker")
-if worker:
-    wrong = [None, [], {}, 0, 1e999, "x", {"dict": []}, {"dict": {"raised": None}}]
-    wrong += [{"dict": {"raised": {"dict": {}}}}]
-    wrong += [{"dict": {"output": {"float": "nan"}}}, {"dict": {"output": [[[[[[[[[[1]]]]]]]]]]}}]
-    wrong += [{"dict": {"raised": {"dict": {"type": {"tensor": {"dtype": "bool", "shape": [1], "data": "AQ=="}}}}}}]
-    wrong += [{"dict": {"output": {"tensor": {"dtype": "bool", "shape": [1], "data": "/w=="}}}}]
-    turn = iter(wrong * 100)
-    worker.encode = lambda value: next(turn)
-    shown = [{"output_type": kind, "name": "stdout", "text": [1], "data": {"text/plain": {}, "image/png": ["x"]}}
-             for kind in ("stream", "error", "execute_result", "display_data", "x", None)]
-    plain = type(sys.modules["grader.jailed.shell"].Shell).__call__
-    sys.modules["grader.jailed.shell"].Outputs.finished = lambda self: [*shown, 1, None, [], "x"]
+wrong = [None, [], {}, 0, 1e999, "x", {"dict": []}, {"dict": {"raised": None}}]
+wrong += [{"dict": {"raised": {"dict": {}}}}]
+wrong += [{"dict": {"output": {"float": "nan"}}}, {"dict": {"output": [[[[[[[[[[1]]]]]]]]]]}}]
+wrong += [{"dict": {"raised": {"dict": {"type": {"tensor": {"dtype": "bool", "shape": [1], "data": "AQ=="}}}}}}]
+wrong += [{"dict": {"output": {"tensor": {"dtype": "bool", "shape": [1], "data": "/w=="}}}}]
+turn = itertools.cycle(wrong)
+replace(observing, "encode", lambda value: attempt() and next(turn))
+shown = [{"output_type": kind, "name": "stdout", "text": [1], "data": {"text/plain": {}, "image/png": ["x"]}}
+         for kind in ("stream", "error", "execute_result", "display_data", "x", None)]
+if "grader.jailed.shell" in sys.modules:
+    outputs = sys.modules["grader.jailed.shell"].Outputs
+    replace(outputs, "finished", lambda self: [*shown, 1, None, [], "x"])
 """,
         ),
         costs=BEHIND,
@@ -178,6 +228,7 @@ if worker:
         "writes programs and endless brackets into a text cell",
         notebook=with_text("<script>alert(1)</script>\n\n" + "[" * 20_000 + "*a " * 5_000 + "> " * 3_000),
         most=8,
+        shows="*a *a *a",
     ),
     Attack(
         "terminal_name",
@@ -189,7 +240,7 @@ if worker:
     Attack(
         "big_output",
         "prints 50 MB on one line and a million lines",
-        "print('x' * 50_000_000)\nfor number in range(1_000_000):\n    print(number)\n",
+        "attempt()\nprint('x' * 50_000_000)\nfor number in range(1_000_000):\n    print(number)\n",
     ),
     Attack(
         "big_figure",
@@ -197,6 +248,7 @@ if worker:
         """\
 from IPython.display import Image, display
 
+attempt()
 display(Image(data=bytes(100_000_000), format="png"))
 for _ in range(5000):
     display(Image(data=bytes(1000), format="png"))

@@ -76,7 +76,10 @@ for folder, _, files in os.walk("/"):
         wanted = {"reference.py", "my_linear.py", "inside.py", "gradebook.db"}
         found += [os.path.join(folder, name) for name in files if name in wanted]
 kinds = ("Task", "Exercise", "Verdict", "Known")
-found += [type(t).__name__ for t in gc.get_objects() if type(t).__name__ in kinds and "d2l" in type(t).__module__]
+ours = ("d2lblocks", "grader")
+types = map(type, gc.get_objects())
+found += [kind.__name__ for kind in types if kind.__name__ in kinds and kind.__module__.startswith(ours)]
+attempt()
 if found:
     print("I could " + "read", found)
     sys.path.append(os.path.dirname(next((name for name in found if name.endswith("my_linear.py")), "")))
@@ -92,6 +95,7 @@ import os
 
 found = [name for name in os.environ if "GRADER" in name or "SEED" in name]
 found += [name for name in glob.glob("/proc/[0-9]*/environ") if name.split("/")[2] != str(os.getpid())]
+attempt()
 if found:
     print("I could " + "read", found)
 """,
@@ -115,6 +119,7 @@ for folder, _, files in os.walk("/"):
                 found.append(path)
             except sqlite3.Error:
                 pass
+attempt()
 if found:
     print("I could " + "read", found)
 """,
@@ -145,6 +150,7 @@ for number in {os.getppid(), *range(1, 300)} - {0, os.getpid()}:
         found.append(f"memory of {number}")
     except OSError:
         pass
+attempt()
 if found:
     print("I could " + "read", found)
 """,
@@ -152,7 +158,7 @@ if found:
     Attack(
         "leave_notes",
         "leaves what it has seen in shared memory, sockets and every folder, for the next one",
-        my_linear("import os\nos._exit(0)", PLACES + "\nfound_before = find()\nleave()\n"),
+        my_linear("import os\nos._exit(0)", PLACES + "\nfound_before = find()\nleave()\nattempt()\n"),
         notebook=with_cells(
             "if found_before:\n    print('I could ' + 'read', found_before)", behind="test_my_linear"
         ),

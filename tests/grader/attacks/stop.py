@@ -5,16 +5,23 @@ from __future__ import annotations
 from tests.grader.attacks.base import (
     BEHIND,
     CHANNEL,
+    CRASHED,
+    STOPPED,
     Attack,
     my_linear,
 )
 
 STOP = (
-    Attack("exit", "ends the process, at the top of a cell", "import os\nos._exit(0)\n"),
-    Attack("exit_in_forward", "ends the process, inside `forward`", my_linear("import os\nos._exit(0)")),
-    Attack("system_exit", "raises `SystemExit` inside `forward`", my_linear("raise SystemExit")),
-    Attack("segfault", "reads address 0", my_linear("import ctypes\nctypes.string_at(0)")),
-    Attack("endless", "never ends", my_linear("while True:\n    pass")),
+    Attack("exit", "ends the process, at the top of a cell", "import os\nattempt()\nos._exit(0)\n", shows=CRASHED),
+    Attack(
+        "exit_in_forward",
+        "ends the process, inside `forward`",
+        my_linear("import os\nattempt()\nos._exit(0)"),
+        shows=CRASHED,
+    ),
+    Attack("system_exit", "raises `SystemExit` inside `forward`", my_linear("attempt()\nraise SystemExit")),
+    Attack("segfault", "reads address 0", my_linear("import ctypes\nattempt()\nctypes.string_at(0)"), shows=CRASHED),
+    Attack("endless", "never ends", my_linear("attempt()\nwhile True:\n    pass"), waits=True),
     Attack(
         "endless_deaf",
         "never ends, and ignores every signal",
@@ -24,11 +31,16 @@ import signal
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPROF):
     signal.signal(number, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+attempt()
 while True:
     pass
 """,
+        shows=STOPPED,
+        waits=True,
     ),
-    Attack("sleep", "sleeps for an hour", my_linear("import time\ntime.sleep(3600)\nreturn X")),
+    Attack(
+        "sleep", "sleeps for an hour", my_linear("import time\nattempt()\ntime.sleep(3600)\nreturn X"), waits=True
+    ),
     Attack(
         "refuse_to_die",
         "takes back that it is to end with its parent, and sleeps",
@@ -39,9 +51,12 @@ import time
 
 ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
 signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+attempt()
 while True:
     time.sleep(60)
 """,
+        shows=STOPPED,
+        waits=True,
     ),
     Attack(
         "trickle",
@@ -55,14 +70,19 @@ for number in CHANNELS:
 
 
 signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+attempt()
 while True:
     for number in CHANNELS:
         os.write(number, b" ")
     time.sleep(1)
 """,
+        shows=STOPPED,
+        waits=True,
     ),
     Attack(
-        "memory", "takes memory until there is no more", my_linear("h = []\nwhile True:\n    h.append(b'1' * 2**28)")
+        "memory",
+        "takes memory until there is no more",
+        my_linear("attempt()\nh = []\nwhile True:\n    h.append(b'1' * 2**28)"),
     ),
     Attack(
         "shared_memory",
@@ -74,6 +94,7 @@ import os
 import time
 
 assert ctypes.CDLL(None).memfd_create(b"hoard", 0) == -1, "a file that is in memory only"
+attempt()
 for _ in range(4):
     if os.fork() == 0:
         hoard = mmap.mmap(-1, 2 * 2**30)
@@ -82,8 +103,24 @@ for _ in range(4):
         time.sleep(3600)
 time.sleep(3600)
 """,
+        shows="used too much memory",
     ),
-    Attack("fork_bomb", "forks without end", "import os\n\nwhile True:\n    os.fork()\n"),
+    Attack(
+        "fork_bomb",
+        "forks without end",
+        """\
+import os
+import time
+
+attempt()
+while True:
+    try:
+        os.fork()
+    except OSError:
+        time.sleep(0.1)
+""",
+        shows="OutOfMemory",  # too many processes, or their memory
+    ),
     Attack(
         "daemon",
         "leaves a process behind that outlives the grading",
@@ -91,6 +128,7 @@ time.sleep(3600)
 import os
 import time
 
+attempt()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -112,6 +150,7 @@ def work():
         sum(range(1000))
 
 
+attempt()
 for _ in range(8):
     threading.Thread(target=work).start()
 atexit.register(work)
@@ -123,7 +162,14 @@ weakref.finalize(keep, work)
     Attack(
         "fill_disk",
         "writes until the disk is full",
-        "k = 0\nwhile True:\n    k += 1\n    with open(f'full{k}', 'wb') as f:\n        f.write(bytes(2**25))\n",
+        """\
+attempt()
+k = 0
+while True:
+    k += 1
+    with open(f"full{k}", "wb") as file:
+        file.write(bytes(2**25))
+""",
     ),
     Attack(
         "network",
@@ -145,6 +191,7 @@ try:
     reached.append(socket.getaddrinfo("pytorch.org", 443)[0][4])
 except OSError:
     pass
+attempt()
 if reached:
     print("I could " + "read", reached)
 """,
@@ -156,6 +203,7 @@ if reached:
 import os
 import signal
 
+attempt()
 for number in {os.getppid(), *range(1, 300)} - {0, os.getpid()}:
     try:
         os.kill(number, signal.SIGKILL)
@@ -176,6 +224,7 @@ import glob
 import os
 import sys
 
+attempt()
 found = glob.glob("/tmp/poison*") + glob.glob(os.path.expanduser("~/.ipython/profile_default/startup/poison*"))
 if found:
     print("I could " + "read", found)
@@ -216,6 +265,7 @@ for change in (lambda: os.nice(-20), lambda: os.sched_setscheduler(0, os.SCHED_F
         raised.append("priority")
     except OSError:
         pass
+attempt()
 if raised:
     print("I could " + "read", raised)
 """,
@@ -228,6 +278,7 @@ import ctypes
 import os
 
 libc = ctypes.CDLL(None, use_errno=True)
+attempt()
 if libc.unshare(0x10000000 | 0x20000) == 0:
     if libc.umount2(b"/proc", 2) == 0 or libc.mount(b"proc", b"/proc", b"proc", 0, None) == 0:
         print("I could " + "read", os.listdir("/proc"))
@@ -256,6 +307,7 @@ for path in glob.glob(os.path.join(os.path.dirname(torch.__file__), "lib", "*.so
         fcntl.fcntl(os.open(path, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError:
         pass
+attempt()
 for target in (-1, 0):
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGSTOP):
         try:

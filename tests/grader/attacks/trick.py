@@ -54,7 +54,11 @@ def odd_files(folder: Path) -> None:
 
 TRICK = (
     Attack(
-        "path_tricks", "hands in links, names that lead upwards, and its own `torch.py`", folder=path_tricks, most=8
+        "path_tricks",
+        "hands in links, names that lead upwards, and its own `torch.py`",
+        folder=path_tricks,
+        most=8,
+        says="Also handed in, and not looked at",
     ),
     Attack(
         "linked_notebook",
@@ -71,7 +75,11 @@ TRICK = (
         says="is a link",
     ),
     Attack(
-        "odd_files", "hands in a notebook of 100 GB, one that nobody may read, and a pipe", folder=odd_files, most=8
+        "odd_files",
+        "hands in a notebook of 100 GB, one that nobody may read, and a pipe",
+        folder=odd_files,
+        most=8,
+        says="Also handed in, and not looked at",
     ),
     Attack(
         "timestamp",
@@ -103,5 +111,7 @@ TRICK = (
             nbformat.v4.new_code_cell("import time\ntime.sleep(600)") for _ in range(450)
         ),
         most=8,
+        shows="not run: the notebook had used up its",
+        waits=True,
     ),
 )

@@ -11,11 +11,12 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from nbformat.notebooknode import NotebookNode
 
 from grader import engine
 from grader.__main__ import main
@@ -26,8 +27,10 @@ from tests.grader.attacks import ATTACKS, NAME, Attack
 
 FIRST = "innocent-first"
 INNOCENT = Attack("innocent", "is right")
-# Long enough for what is honest, on a busy machine too; an attack that waits for the limit costs as long each time.
-LIMITS = {"SECONDS_FOR_A_CELL": 4.0, "SECONDS_FOR_AN_EXERCISE": 4.0, "SECONDS_FOR_A_SUBMISSION": 20.0}
+# For what waits until its time is up. Beside it stand innocent students, who need a tenth of this on a slow machine.
+SHORT = {"SECONDS_FOR_A_CELL": 4.0, "SECONDS_FOR_AN_EXERCISE": 4.0, "SECONDS_FOR_A_SUBMISSION": 16.0}
+# For all others: some work hard before they come to their attempt.
+LONG = {"SECONDS_FOR_A_CELL": 60.0, "SECONDS_FOR_AN_EXERCISE": 60.0, "SECONDS_FOR_A_SUBMISSION": 300.0}
 
 
 def mallory(attack: Attack) -> str:
@@ -57,6 +60,12 @@ class Class:
     left: set[int]
 
 
+def notebook_of(course: Course, attack: Attack) -> NotebookNode | None:
+    """The attack's notebook as it was graded; None if it was not."""
+    path = course.autograded / mallory(attack) / NAME / f"{NAME}.ipynb"
+    return nbformat.read(path, as_version=4) if path.exists() else None
+
+
 def make_course(base: Path) -> Course:
     """A course with the one assignment, released."""
     (base / "grader").mkdir(parents=True)
@@ -69,27 +78,36 @@ def make_course(base: Path) -> Course:
     return made
 
 
-def grade_everybody(course: Course) -> Class:
-    """Hand in all attacks, with innocent students around them, and grade with the real command and two jobs."""
+def grade_everybody(course: Course, attacks: Sequence[Attack] = ATTACKS) -> Class:
+    """Hand in attacks, with innocent students around them, and grade with the real command and two jobs.
+
+    Args:
+        course: with the assignment, and nothing handed in.
+        attacks: what is handed in.
+    """
     release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
     solved = nbformat.read(course.solutions / NAME / f"{NAME}.ipynb", as_version=4)
     right = {name: cell.source for name, cell in solution_cells(solved).items()}
-    for student in (FIRST, *map(neighbour, ATTACKS)):
-        INNOCENT.hand_in(release, right, course.submitted / student / NAME)
-    for attack in ATTACKS:
-        attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
-    before, running = _outside(course), _descendants()
-    with contextlib.ExitStack() as stack:
-        for name, seconds in LIMITS.items():  # the judges are forked and see it
-            stack.enter_context(_replaced(engine, name, seconds))
-        said = _command(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
+    running = _descendants()
+    INNOCENT.hand_in(release, right, course.submitted / FIRST / NAME)
+    said, changed = "", set()
+    for waits, limits in ((True, SHORT), (False, LONG)):
+        for attack in attacks:
+            if attack.waits == waits:
+                INNOCENT.hand_in(release, right, course.submitted / neighbour(attack) / NAME)
+                attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
+        before = _outside(course)
+        with contextlib.ExitStack() as stack:
+            for name, seconds in limits.items():  # the judges are forked and see it
+                stack.enter_context(_replaced(engine, name, seconds))
+            said += _command(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
+        changed |= before ^ _outside(course)
     deadline = time.monotonic() + 10
     while _descendants() != running and time.monotonic() < deadline:  # what was killed is gone a moment later
         time.sleep(0.1)
     marks: dict[str, dict[str, float]] = {}
     for mark in course.marks():
         marks.setdefault(mark.student, {})[mark.exercise] = mark.score
-    changed = before ^ _outside(course)
     return Class(_about_each(said), marks, changed, _descendants() - running)
 
 
