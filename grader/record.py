@@ -116,7 +116,7 @@ class Marks:
             The students for whom it is another number of points now.
         """
         changed = []
-        with _one_transaction(self._gradebook):
+        with one_transaction(self._gradebook):
             dated = and_(SubmittedAssignment.timestamp.isnot(None), Assignment.duedate.isnot(None))
             of_the_assignment = (
                 self._gradebook.db.query(SubmittedNotebook)
