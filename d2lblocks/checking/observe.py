@@ -8,12 +8,9 @@ from __future__ import annotations
 import builtins
 import contextlib
 import io
-import linecache
 import math
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +21,7 @@ from d2lblocks.checking.limits import PATIENCE, OutOfTime, run_within
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation, encode
 from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.settings import in_words, usual_settings
-
-_OWN_FOLDERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
-
+from d2lblocks.checking.source_lines import students_line
 
 @contextlib.contextmanager
 def _nobody_answers() -> Iterator[None]:
@@ -140,12 +135,4 @@ def _describe(error: BaseException) -> Observation:
     except Exception:
         message = "(its message cannot be read)"
     bases = (kind.__name__ for kind in type(error).__mro__[1:-1])
-    return {"type": type(error).__name__, "bases": [*bases], "message": message, "line": _students_line(error)}
-
-
-def _students_line(error: BaseException) -> str:
-    """The innermost line that is neither ours nor PyTorch's."""
-    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if not frame.f_code.co_filename.startswith((*_OWN_FOLDERS, "<string>")):
-            return linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()[:200]
-    return ""
+    return {"type": type(error).__name__, "bases": [*bases], "message": message, "line": students_line(error)}
