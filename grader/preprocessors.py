@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -75,23 +76,26 @@ class GradeInJail(NbGraderPreprocessor):
         """
         coursedir: CourseDirectory = self.parent.parent.coursedir
         releases = Path(coursedir.root, coursedir.release_directory).resolve()
-        if not _kept:
-            _start_jail(self.isolated)
-        # Imported while the jail starts.
-        from grader.class_run import Order, Submission, fingerprint
-        from grader.inside import MOST_SEEDS
-        from grader.record import FINGERPRINT
-
         own = resources["nbgrader"]
         folder = Path(coursedir.format_path(coursedir.submitted_directory, own["student"], own["assignment"]))
         for path in folder.rglob("*"):  # also what is hidden
             if path.is_symlink():  # nbgrader has copied what it leads to, and would give it back as feedback
                 raise GradingError(f"{path.relative_to(folder)} is a link; a submission holds files")
+        zygote = _jail(self.isolated)
+        # Imported while the jail starts.
+        from grader.class_run import Order, Submission, fingerprint, private_folders
+        from grader.jail import JailError
+        from grader.inside import MOST_SEEDS
+        from grader.record import FINGERPRINT
+
         submission = Submission(own["student"], own["assignment"], folder)
         solutions = Path(coursedir.root, coursedir.source_directory).resolve()
         seed = secrets.randbelow(MOST_SEEDS) if self.seed < 0 else self.seed
-        order = Order(solutions, releases, seed, self.isolated)
-        outcome = _judge(order, submission.assignment, any_seed=self.seed < 0).grade(submission)
+        order = Order(solutions, releases, seed, self.isolated, private_folders(coursedir))
+        try:
+            outcome = _judge(order, submission.assignment, zygote, any_seed=self.seed < 0).grade(submission)
+        except JailError as error:
+            raise GradingError(f"students' code cannot be isolated here: {error}") from error
         if outcome.entry is None:
             raise GradingError(outcome.problem)
         # nbgrader keeps a time stamp that it knew before, and copies one that it cannot read.
@@ -108,43 +112,46 @@ class GradeInJail(NbGraderPreprocessor):
         return nbformat.reads(outcome.entry.notebook, as_version=4), resources
 
 
-_kept: dict[str, Judge] = {}
-_started: list[Zygote] = []
+_zygotes: dict[bool, Zygote] = {}  # by whether it is isolated
+_judges: dict[tuple[bool, str], tuple[str, Judge]] = {}  # by that and the assignment: what it depends on, and it
 
 
-def _start_jail(isolated: bool) -> None:
-    from grader import jail
+def _jail(isolated: bool) -> Zygote:
+    """The one jail of this process, which is started if it has not been; returns before it is ready."""
+    if isolated not in _zygotes:
+        from grader import jail
 
-    problem = jail.why_not() if isolated else ""
-    if problem:
-        raise GradingError(f"{problem}. For code that you trust: c.GradeInJail.isolated = False")
-    zygote = jail.Zygote(isolated)
-    zygote.start()
-    _started.append(zygote)
+        problem = jail.why_not() if isolated else ""
+        if problem:
+            raise GradingError(f"{problem}. For code that you trust: c.GradeInJail.isolated = False")
+        zygote = jail.Zygote(isolated)
+        with contextlib.suppress(jail.JailError):  # the judge starts it again, and says why it cannot
+            zygote.start()
+        _zygotes[isolated] = zygote
+    return _zygotes[isolated]
 
 
-def _judge(order: Order, assignment: str, any_seed: bool) -> Judge:
-    """The judge that graded the last submission, if nothing has changed since; else a new one.
+def _judge(order: Order, assignment: str, zygote: Zygote, any_seed: bool) -> Judge:
+    """The judge that graded the last submission for an assignment, if nothing has changed since; else a new one.
 
     Args:
         order: what is to be graded.
         assignment: of which.
+        zygote: for the judge.
         any_seed: whether the seed of the order is as good as any other.
     """
     from grader.class_run import Judge, versions
 
-    version = f"{versions(order, assignment)} {order.isolated} {'' if any_seed else order.seed}"
-    if version not in _kept:
-        if _kept:  # the release may have changed
-            stop()
-            _start_jail(order.isolated)
-        _kept[version] = Judge(order, _started[-1])
-    return _kept[version]
+    version = f"{versions(order, assignment)} {order.private} {'' if any_seed else order.seed}"
+    key = order.isolated, assignment
+    if key not in _judges or _judges[key][0] != version:
+        _judges[key] = version, Judge(order, zygote)
+    return _judges[key][1]
 
 
 @atexit.register
 def stop() -> None:
     """End the jail that is kept."""
-    _kept.clear()
-    while _started:
-        _started.pop().stop()
+    _judges.clear()
+    while _zygotes:
+        _zygotes.popitem()[1].stop()

@@ -75,6 +75,35 @@ def allowed(limit: int, most: int) -> int:
     return most if here == resource.RLIM_INFINITY else min(here, most)
 
 
+def limits(used: int) -> list[tuple[int, int]]:
+    """What a submission is limited to: the limit's number, and its value.
+
+    Args:
+        used: the address space that its first process begins with.
+
+    Raises:
+        LimitTooLow: this user may have less than a submission needs.
+    """
+    result = []
+    for limit, most, least in (
+        (resource.RLIMIT_AS, used + MOST_MEMORY, used + MIN_MEMORY),
+        (resource.RLIMIT_FSIZE, MOST_FILE, MIN_FILE),
+        (resource.RLIMIT_CPU, MOST_CPU_SECONDS, MIN_CPU_SECONDS),
+        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES, MIN_OPEN_FILES),
+        (resource.RLIMIT_NPROC, MOST_PROCESSES, MIN_PROCESSES),
+        (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS, 0),
+        # None of what belongs to no process: pages that must not be swapped, queues of messages.
+        (resource.RLIMIT_MEMLOCK, 0, 0),
+        (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        value = allowed(limit, most)
+        if value < least:
+            raise LimitTooLow(f"{named(limit)}, and a submission needs {least:,}")
+        result.append((limit, value))
+    return result
+
+
 def named(limit: int) -> str:
     """A limit of this user, with the name that it has in a shell."""
     name, option = _SHELL[limit]
@@ -182,21 +211,7 @@ def close_walls(owner: tuple[int, int]) -> None:
     # When memory gets short, the kernel takes the submission, never the grader.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
-    for limit, most, least in (
-        (resource.RLIMIT_AS, used + MOST_MEMORY, used + MIN_MEMORY),
-        (resource.RLIMIT_FSIZE, MOST_FILE, MIN_FILE),
-        (resource.RLIMIT_CPU, MOST_CPU_SECONDS, MIN_CPU_SECONDS),
-        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES, MIN_OPEN_FILES),
-        (resource.RLIMIT_NPROC, MOST_PROCESSES, MIN_PROCESSES),
-        (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS, 0),
-        # None of what belongs to no process: pages that must not be swapped, queues of messages.
-        (resource.RLIMIT_MEMLOCK, 0, 0),
-        (resource.RLIMIT_MSGQUEUE, 0, 0),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        value = allowed(limit, most)
-        if value < least:
-            raise LimitTooLow(f"{named(limit)}, and a submission needs {least:,}")
+    for limit, value in limits(used):
         resource.setrlimit(limit, (value, value))
     for capability in range(_LAST_CAPABILITY + 1):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that this kernel does not have fail, rightly

@@ -11,10 +11,11 @@ import pytest
 
 from grader import jail
 from grader.course import Course
-from grader.jailed import reach, wire
+from grader.jailed import reach
 from grader.submissions import fill_in, solution_cells
 from tests import ROOT
 from tests.grader.attacks import NAME, POINTS, READ
+from tests.grader.submission import submission
 
 WHY_NOT = jail.why_not() or jail.try_walls()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
@@ -146,20 +147,8 @@ def zygote():
 
 @pytest.fixture
 def run(zygote):
-    """Runs cells in a submission of its own; gives back what they print."""
-    channel = zygote.begin(jail.Begin())
-
-    def cells(*sources):
-        said = ""
-        for source in sources:
-            wire.send(channel, {"do": "run", "source": source, "seconds": 60})
-            answer = wire.receive(channel)
-            assert not answer["raised"], answer["outputs"][-1]["traceback"]
-            said += "".join(output.get("text", "") for output in answer["outputs"])
-        return said
-
-    yield cells
-    zygote.end(channel)
+    with submission(zygote) as cells:
+        yield cells
 
 
 @isolated
@@ -183,7 +172,8 @@ import glob, os, site, sys, sysconfig, torch
 
 print(sys.path, sys.prefix, sys.base_prefix, sys.executable, sys.argv, os.environ, torch.__file__, os.__file__)
 print(sysconfig.get_paths(), sysconfig.get_config_vars(), site.getsitepackages())
-print(sorted({module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}))
+files = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+print(sorted(file for file in files if not file.startswith(("/venv/", "/python/", "/course/"))))
 print(*{code.__code__.co_filename for code in map(vars(os).get, dir(os)) if hasattr(code, "__code__")})
 for pattern in ("/venv/*", "/venv/lib/*/site-packages/*.pth", "/venv/lib/*/site-packages/*/direct_url.json"):
     for path in glob.glob(pattern):

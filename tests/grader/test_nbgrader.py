@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from grader import jail, preprocessors
@@ -113,8 +115,34 @@ def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
         gradebook.update_or_create_assignment(NAME, duedate=None)
 
 
+def processes():
+    """What this process has started and not ended: the jail, as a rule."""
+    return {each.pid for each in psutil.Process().children(recursive=True) if each.name() in ("bwrap", "zygote")}
+
+
+def test_there_is_one_jail_whatever_is_graded(course, hand_in):
+    """Two assignments in turn, and links that are refused in between."""
+    path, _ = hand_in("linker")
+    (path.parent / "notes.txt").symlink_to(course.root / "nbgrader_config.py")
+    other = next(name for name in course.assignments() if name != NAME)
+    folder = course.submitted / "linker" / other
+    folder.mkdir()
+    shutil.copy(course.exercises / other / f"{other}.ipynb", folder)
+    before = processes()
+    assert not course.api.autograde(NAME, "linker")["success"]
+    assert processes() == before  # for what is refused no jail is needed
+    hand_in("ada")
+    assert course.api.autograde(NAME, "ada")["success"]
+    jails = processes() - before
+    assert len(jails) == 3  # the two processes of bubblewrap, and the zygote
+    for student, assignment, success in (("linker", other, True), ("linker", NAME, False), ("ada", NAME, True)):
+        assert course.api.autograde(assignment, student)["success"] == success
+        assert processes() - before == jails
+
+
 def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
     path, _ = hand_in("linker")
+    (path.parent / "notes.txt").unlink(missing_ok=True)
     (path.parent / "notes.txt").symlink_to(course.root / "nbgrader_config.py")
     result = course.api.autograde(NAME, "linker")
     assert not result["success"]
@@ -135,13 +163,15 @@ def test_a_new_release_is_graded_with_the_new_release(course, hand_in):
     """A server lives long; what it keeps from the last grading must not be older than the course."""
     hand_in("radia", my_linear="pass")
     assert course.api.autograde(NAME, "radia")["success"]
-    kept = dict(preprocessors._kept)
+    (kept,) = preprocessors._judges.values()
+    jails = processes()
     assert course.api.autograde(NAME, "radia")["success"]
-    assert preprocessors._kept == kept  # the second click finds the jail ready
+    assert [*preprocessors._judges.values()] == [kept]  # the second click finds the jail ready
     with (course.solutions / NAME / "my_linear.py").open("a") as source:
         source.write("\n# changed\n")
     assert course.api.autograde(NAME, "radia")["success"]
-    assert preprocessors._kept.keys().isdisjoint(kept)
+    assert kept not in preprocessors._judges.values()
+    assert processes() == jails
 
 
 @pytest.fixture

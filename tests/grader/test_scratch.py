@@ -3,7 +3,7 @@
 import pytest
 
 from grader import jail
-from grader.jailed import wire
+from tests.grader.submission import submission
 
 WHY_NOT = jail.why_not() or jail.try_walls()
 
@@ -21,20 +21,8 @@ def zygote(request, tmp_path_factory):
 
 @pytest.fixture
 def run(zygote):
-    """Runs cells in a submission of its own; gives back what they print."""
-    channel = zygote.begin(jail.Begin(assignment="mine"))
-
-    def cells(*sources):
-        said = ""
-        for source in sources:
-            wire.send(channel, {"do": "run", "source": source, "seconds": 60})
-            answer = wire.receive(channel)
-            assert not answer["raised"], answer["outputs"][-1]["traceback"]
-            said += "".join(output.get("text", "") for output in answer["outputs"])
-        return said
-
-    yield cells
-    zygote.end(channel)
+    with submission(zygote, "mine") as cells:
+        yield cells
 
 
 def test_a_module_that_a_cell_wrote_can_be_imported_and_written_again(run):

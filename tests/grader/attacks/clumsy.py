@@ -19,6 +19,7 @@ from tests.grader.attacks.base import (
     beside,
     called,
     instead,
+    my_linear,
     own_cell,
     replaced,
     with_cells,
@@ -260,5 +261,27 @@ CLUMSY = (
             "print('\\n'.join(map(str, range(20000))))"
         ),
         shows="image/png",
+    ),
+    Mishap(
+        "writes_a_module",
+        "writes its answer into a file, and imports it from there",
+        "from mine import MyLinear\n",
+        notebook=with_cells("%%writefile mine.py\nimport torch\nfrom torch import nn\n\n\n" + my_linear("return F.relu(X @ self.weight + self.bias)", "import torch.nn.functional as F")),
+        shows="Writing mine.py",
+    ),
+    Mishap(
+        "names_of_modules",
+        "writes files that are called like the modules of Python and PyTorch, beside the notebook",
+        notebook=with_cells(
+            """\
+import sys
+
+for name in {*sys.stdlib_module_names, *(name.partition(".")[0] for name in sys.modules)}:
+    with open(f"{name}.py", "w") as file:
+        file.write("print('not the module ' + 'that was meant')\\nraise ImportError(__name__)\\n")
+print("all have " + "been written")
+"""
+        ),
+        shows="all have been written",
     ),
 )

@@ -93,11 +93,31 @@ import mmap
 import os
 import time
 
-assert ctypes.CDLL(None).memfd_create(b"hoard", 0) == -1, "a file that is in memory only"
 attempt()
+libc = ctypes.CDLL(None, use_errno=True)
+got = []
+if libc.memfd_create(b"hoard", 0) >= 0:
+    got.append("a file that is in memory only")
+if libc.semget(0, 32000, 0o600) >= 0:
+    got.append("semaphores")
+for flags in (mmap.MAP_SHARED, mmap.MAP_SHARED | 0x40000, mmap.MAP_PRIVATE | 0x40000):
+    try:
+        hoard = mmap.mmap(-1, 2**30, flags=flags | mmap.MAP_ANONYMOUS)
+        for page in range(0, len(hoard), mmap.PAGESIZE):
+            hoard[page] = 1
+        hoard.madvise(mmap.MADV_DONTNEED)
+        got.append(f"memory with flags {flags:#x}")
+    except OSError:
+        pass
+try:
+    got.append(mmap.mmap(os.open("/dev/zero", os.O_RDWR), 2**30))
+except (OSError, ValueError):
+    pass
+if got:
+    print("I could " + "read", got)
 for _ in range(4):
     if os.fork() == 0:
-        hoard = mmap.mmap(-1, 2 * 2**30)
+        hoard = mmap.mmap(-1, 2 * 2**30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         for page in range(0, len(hoard), mmap.PAGESIZE):
             hoard[page] = 1
         time.sleep(3600)
