@@ -166,6 +166,8 @@ def main() -> int:
         with jail.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
             if arguments.command == "autograde" and (arguments.no_isolation or not jail.why_not()):
                 zygote.start()
+            # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
+            sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
             from grader import commands  # while the zygote starts
 
             return commands.run(arguments, zygote)

@@ -7,9 +7,7 @@ the jail, whose zygote is forked too.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import multiprocessing
 import os
 import pickle
@@ -57,12 +55,14 @@ class Order:
         releases: the folder `exercises/`.
         seed: of the secret cases.
         isolated: whether students' code runs in the jail.
+        settings: of the course, as far as marks depend on them.
     """
 
     solutions: Path
     releases: Path
     seed: int
     isolated: bool = True
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -443,66 +443,3 @@ def _wait(at_work: Sequence[_Post]) -> float:
     start = time.monotonic()
     wait([post.channel for post in at_work], STEP)
     return min(time.monotonic() - start, 2 * STEP)
-
-
-def fingerprint(order: Order, submission: Submission) -> str:
-    """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
-    digest = hashlib.sha256(versions(order, submission.assignment).encode())
-    found = [path for path in sorted(submission.folder.glob("*.ipynb")) if path.is_file() and not path.is_symlink()]
-    for path in found:
-        looked_at = path.stem == submission.assignment or len(found) == 1
-        digest.update(os.fsencode(path.name) + b"\0" + (_content(path) if looked_at else b"") + b"\0")
-    digest.update(handed_in_at(submission.folder) or b"")
-    return digest.hexdigest()
-
-
-MOST_OF_A_DATE = 100  # bytes
-
-
-def handed_in_at(folder: Path) -> bytes | None:
-    """What `timestamp.txt` says, as nbgrader's collectors write it; None if there is no such file.
-
-    Raises nothing: what is no file says nothing.
-    """
-    path = folder / "timestamp.txt"
-    if not path.is_symlink() and not path.exists():
-        return None
-    try:
-        if path.is_symlink() or not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(MOST_OF_A_DATE)
-    except OSError:
-        return b""
-
-
-def versions(order: Order, assignment: str) -> str:
-    """What the grading of an assignment depends on besides a submission."""
-    solutions = order.solutions / assignment
-    sources = (
-        *solutions.glob("*.*"),
-        *(order.releases / assignment).glob("*.*"),
-        *(jail.ROOT / "d2lblocks").rglob("*.py"),
-        *(jail.ROOT / "grader").glob("*.py"),
-        *(jail.ROOT / "grader" / "jailed").glob("*.py"),
-    )
-    # Read again where a file has changed, for a grader that lives as long as a server.
-    return _digest(tuple((path, path.stat().st_mtime_ns) for path in sorted(sources)))
-
-
-def _content(path: Path) -> bytes:
-    """What is in a student's file, or what there is instead: it may be larger than memory, or closed to us."""
-    try:
-        size = path.stat().st_size
-        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
-    except OSError as error:
-        return f"{error.strerror}".encode()
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(files: tuple[tuple[Path, int], ...]) -> str:
-    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path, _ in files:
-        # Not the whole path: a course that has been moved is the same course.
-        digest.update(f"{path.parent.name}/{path.name}".encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import re
@@ -26,15 +25,14 @@ from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
-from grader.inside import MOST_SEEDS, SEED_VARIABLE
+from grader.class_run import Order, Outcome, Submission, run
+from grader.fingerprint import fingerprint, handed_in_at, settings
+from grader.inside import MOST_SEEDS
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
 
 SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
-# The settings of nbgrader's `Autograde` that put the engine into it.
-OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -242,7 +240,7 @@ class Course:
             isolated: whether students' code runs in the jail.
         """
         chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
-        return Order(self.solutions, self.exercises, chosen, isolated)
+        return Order(self.solutions, self.exercises, chosen, isolated, settings(self.config))
 
     def grade(
         self, due: Sequence[HandedIn], order: Order, jobs: int, zygote: Zygote | None = None
@@ -280,23 +278,6 @@ class Course:
                     )
                     outcome = replace(outcome, notes=outcome.notes + note)
                 yield outcome
-
-    def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
-        """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
-
-        Args:
-            submission: which.
-            seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
-        """
-        config = copy.deepcopy(self.config)
-        for ours in OURS:
-            config.Autograde.pop(ours, None)
-        os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
-        try:
-            result = self._api(config).autograde(submission.assignment, submission.student, force=True)
-        finally:
-            del os.environ[SEED_VARIABLE]
-        self._done(result, f"grading {submission.assignment} of {submission.student}")
 
     def feedback(self, assignment: str, student: str) -> None:
         """Write the page that a student gets back."""

@@ -75,7 +75,8 @@ class GradeInJail(NbGraderPreprocessor):
         if not _kept:
             _start_jail(self.isolated)
         # Imported while the jail starts.
-        from grader.class_run import Order, Submission, fingerprint
+        from grader.class_run import Order, Submission
+        from grader.fingerprint import fingerprint, settings
         from grader.inside import MOST_SEEDS
         from grader.record import FINGERPRINT
 
@@ -87,7 +88,7 @@ class GradeInJail(NbGraderPreprocessor):
         submission = Submission(own["student"], own["assignment"], folder)
         solutions = Path(coursedir.root, coursedir.source_directory).resolve()
         seed = secrets.randbelow(MOST_SEEDS) if self.seed < 0 else self.seed
-        order = Order(solutions, releases, seed, self.isolated)
+        order = Order(solutions, releases, seed, self.isolated, settings(self.config))
         outcome = _judge(order, submission.assignment, any_seed=self.seed < 0).grade(submission)
         if outcome.entry is None:
             raise GradingError(outcome.problem)
@@ -121,9 +122,10 @@ def _judge(order: Order, assignment: str, any_seed: bool) -> Judge:
         assignment: of which.
         any_seed: whether the seed of the order is as good as any other.
     """
-    from grader.class_run import Judge, versions
+    from grader.class_run import Judge
+    from grader.fingerprint import state
 
-    version = f"{versions(order, assignment)} {order.isolated} {'' if any_seed else order.seed}"
+    version = f"{state(order, assignment)} {order.isolated} {'' if any_seed else order.seed}"
     if version not in _kept:
         if _kept:  # the release may have changed
             stop()
