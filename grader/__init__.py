@@ -6,6 +6,8 @@
     engine.py       one submission: runs it in the jail, observes, judges
     jail.py         the jail; jailed/ is all that it sees of this folder
     repair.py       from what was handed in to what is graded
+    fingerprint.py  what a mark depends on
+    processes.py    the grader's own processes: continued if stopped, limited in memory
     record.py       the graded notebook and the marks, as nbgrader keeps them
     preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
     inside.py       the `check` of a notebook that plain nbgrader grades: without a jail
@@ -15,8 +17,3 @@
 
 The folder is also nbgrader's course root: nbgrader_config.py, gradebook.db, submitted/, autograded/, feedback/.
 """
-
-import sys
-
-# jsonschema would import it, to check addresses of a kind that no notebook has: it takes a second to start.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

@@ -187,6 +187,8 @@ def main() -> int:
             if arguments.command == "autograde" and (arguments.no_isolation or not jail.why_not()):
                 with contextlib.suppress(jail.JailError):  # it is started again, and then the reason is said
                     zygote.start()
+            # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
+            sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
             from grader import commands  # while the zygote starts
 
             return commands.run(arguments, zygote)

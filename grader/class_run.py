@@ -7,9 +7,7 @@ the jail, whose zygote is forked too.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -35,7 +33,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercises import Exercise, read_public
-from grader import engine, folders, jail, processes, repair, timestamps
+from grader import engine, jail, processes, repair
 from grader.authoring import Task, load, points_that_differ
 from grader.jailed import confine
 from grader.record import Entry, entry_of
@@ -477,48 +475,3 @@ def _wait(at_work: Sequence[_Post]) -> float:
     start = time.monotonic()
     wait([post.channel for post in at_work], STEP)
     return min(time.monotonic() - start, 2 * STEP)
-
-
-def fingerprint(order: Order, submission: Submission) -> str:
-    """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
-    digest = hashlib.sha256(versions(order, submission.assignment).encode())
-    with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
-        found = repair.notebooks(submission.folder)
-        for path in found:
-            # Of several attempts the newest is graded: which one that is, the times of their files may say.
-            time = f"{path.stat().st_mtime_ns}" if len(found) > 1 else ""
-            digest.update(os.fsencode(path.name) + b"\0" + _content(path) + b"\0" + time.encode() + b"\0")
-    digest.update(timestamps.content(submission.folder) or b"")
-    return digest.hexdigest()
-
-
-def versions(order: Order, assignment: str) -> str:
-    """What the grading of an assignment depends on besides a submission."""
-    solutions = order.solutions / assignment
-    sources = (
-        *folders.files(solutions),
-        *folders.files(order.releases / assignment),
-        *(path for path in folders.walk(jail.ROOT / "d2lblocks") if path.suffix == ".py"),
-        *folders.files(jail.ROOT / "grader", ".py"),
-        *folders.files(jail.ROOT / "grader" / "jailed", ".py"),
-    )
-    # Read again where a file has changed, for a grader that lives as long as a server.
-    return _digest(tuple((path, path.stat().st_mtime_ns) for path in sorted(sources)))
-
-
-def _content(path: Path) -> bytes:
-    """What is in a student's file, or what there is instead: it may be larger than memory, or closed to us."""
-    try:
-        size = path.stat().st_size
-        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
-    except OSError as error:
-        return f"{error.strerror}".encode()
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(files: tuple[tuple[Path, int], ...]) -> str:
-    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path, _ in files:
-        # Not the whole path: a course that has been moved is the same course.
-        digest.update(f"{path.parent.name}/{path.name}".encode() + path.read_bytes())
-    return digest.hexdigest()

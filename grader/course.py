@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import re
@@ -25,17 +24,16 @@ from traitlets.config import Config
 
 from grader import timestamps
 from grader.backup import make_private_gradebook, patient
-from grader.class_run import Order, Outcome, Submission, fingerprint, private_folders, run
+from grader.class_run import Order, Outcome, Submission, private_folders, run
 from grader.export import ExportMarks, by_hand
-from grader.inside import MOST_SEEDS, SEED_VARIABLE
+from grader.fingerprint import fingerprint
+from grader.inside import MOST_SEEDS
 from grader.jail import Zygote
 from grader.places import directory_of
 from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.release import keep_if_same
 from grader.replace import make_private, new_folder, recover
 
-# The settings of nbgrader's `Autograde` that put the engine into it.
-OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -314,23 +312,6 @@ class Course:
         """Work out anew what graded submissions lose for being late; returns the students for whom that changed."""
         with self.gradebook() as gradebook:
             return Marks(gradebook, self.config).settle_lateness(assignment)
-
-    def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
-        """Run a submission with nbgrader's own execution, without isolation, and enter its marks into the gradebook.
-
-        Args:
-            submission: which.
-            seed: from which the secret cases are drawn; a new one if None. The graded notebook names it.
-        """
-        config = copy.deepcopy(self.config)
-        for ours in OURS:
-            config.Autograde.pop(ours, None)
-        os.environ[SEED_VARIABLE] = str(secrets.randbelow(MOST_SEEDS) if seed is None else seed)
-        try:
-            result = self._api(config).autograde(submission.assignment, submission.student, force=True)
-        finally:
-            del os.environ[SEED_VARIABLE]
-        self._done(result, f"grading {submission.assignment} of {submission.student}")
 
     def feedback(self, assignment: str, student: str) -> None:
         """Write the page that a student gets back."""

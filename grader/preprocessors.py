@@ -83,9 +83,10 @@ class GradeInJail(NbGraderPreprocessor):
                 raise GradingError(f"{path.relative_to(folder)} is a link; a submission holds files")
         zygote = _jail(self.isolated)
         # Imported while the jail starts.
-        from grader.class_run import Order, Submission, fingerprint, private_folders
-        from grader.jail import JailError
+        from grader.class_run import Order, Submission, private_folders
+        from grader.fingerprint import fingerprint
         from grader.inside import MOST_SEEDS
+        from grader.jail import JailError
         from grader.record import FINGERPRINT
 
         submission = Submission(own["student"], own["assignment"], folder)
@@ -140,9 +141,10 @@ def _judge(order: Order, assignment: str, zygote: Zygote, any_seed: bool) -> Jud
         zygote: for the judge.
         any_seed: whether the seed of the order is as good as any other.
     """
-    from grader.class_run import Judge, versions
+    from grader.class_run import Judge
+    from grader.fingerprint import state
 
-    version = f"{versions(order, assignment)} {order.private} {'' if any_seed else order.seed}"
+    version = f"{state(order, assignment)} {order.private} {'' if any_seed else order.seed}"
     key = order.isolated, assignment
     if key not in _judges or _judges[key][0] != version:
         _judges[key] = version, Judge(order, zygote)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grader.course import OURS
-
+# The settings of nbgrader's `Autograde` that put the engine into it.
+OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 LINES = f"""
 for name in {OURS}:
     c.Autograde.pop(name)

@@ -23,6 +23,7 @@ from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.settings import in_words, usual_settings
 from d2lblocks.checking.source_lines import students_line
 
+
 @contextlib.contextmanager
 def _nobody_answers() -> Iterator[None]:
     """Make `input` and `breakpoint` fail at once: in a notebook they would wait for an answer that cannot come."""

@@ -12,6 +12,7 @@ from grader.authoring import define, load
 from grader.course import Course
 from grader.submissions import fill_in
 from tests import ROOT
+from tests.grader.plainly import autograde_plainly
 
 GUIDE = (ROOT / "book" / "guides" / "maintainers.md").read_text(encoding="utf-8")
 (REFERENCE,) = re.findall(r":name: warm-up-reference\n\n(.*?)\n```", GUIDE, flags=re.S)
@@ -67,6 +68,6 @@ def test_to_add_an_assignment_is_to_add_its_folder(folder, tmp_path):
     handed_in.parent.mkdir(parents=True)
     nbformat.write(fill_in(released, {"scale": mistake.source}), handed_in)
     (submission,) = course.submissions("warm_up")
-    course.autograde_plainly(submission)
+    autograde_plainly(course, submission)
     (mark,) = course.marks()
     assert (mark.student, mark.exercise, mark.score, mark.most) == ("ada", "scale", 1, 3)

@@ -13,6 +13,7 @@ from grader.__main__ import main
 from grader.authoring import load
 from grader.course import Course, CourseError
 from grader.submissions import fill_in, solution_cells
+from tests.grader.plainly import autograde_plainly
 
 NAME = "custom_layers"
 # Where there is no jail the class is graded nevertheless; tests/grader/test_engine.py says what is missing.
@@ -121,7 +122,7 @@ def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
         chosen = handed_in if assignment == "layers_and_blocks" else handed_in[number::6]
         for submission in course.submissions(assignment, chosen):
             before = rows(course, submission)
-            course.autograde_plainly(submission, seed=5)
+            autograde_plainly(course, submission, seed=5)
             assert rows(course, submission) == before, (submission.student, assignment)
             # What the engine had written, it will write again.
             assert course.submissions(assignment, [submission.student])[0].due

@@ -19,6 +19,7 @@ from grader.course import Course
 from grader.submissions import fill_in
 from tests import ROOT
 from tests.grader.jupyter import TOKEN, jupyterlab
+from tests.grader.plainly import autograde_plainly
 
 NAME = "custom_layers"
 WHY_NOT = jail.why_not() or jail.try_walls()
@@ -109,7 +110,7 @@ def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
     (outcome,) = strict.grade([due], strict.order(seed=5), jobs=1)
     assert not outcome.problem
     ours = penalty()
-    strict.autograde_plainly(due, seed=5)
+    autograde_plainly(strict, due, seed=5)
     assert ours == penalty() == sum(FULL.values())
     with course.gradebook() as gradebook:
         gradebook.update_or_create_assignment(NAME, duedate=None)
