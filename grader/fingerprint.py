@@ -1,8 +1,8 @@
 """What a mark depends on, as a fingerprint: a submission is graded again when its fingerprint has changed.
 
-It covers the submission, the assignment, the code that gives marks, and the versions of what students' code runs with.
-What is deducted for being late is worked out apart, without grading. It does not cover texts: comments, docstrings, statements, the catalogue of
-mistakes and hints. They change no mark; what shows them is written again with `autograde --force`.
+It covers the submission, the assignment, the code that gives marks, and the versions of what students' code runs
+with. What is deducted for being late is worked out apart, without grading. Texts are not covered: comments,
+docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows them.
 """
 
 from __future__ import annotations
