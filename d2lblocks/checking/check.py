@@ -18,11 +18,13 @@ from d2lblocks.checking.judge import judge, recognise
 from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import describe, observe, prepare, was_ended
+from d2lblocks.checking.probes import TIMES_AS_LONG
 from d2lblocks.checking.report import Progress, Report
 
-SECONDS_FOR_A_CASE = 1.0
+# About ten times what the slowest answers of the catalogues need, so that a slow machine gives no other verdict.
+SECONDS_FOR_A_CASE = 2.0
 SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
-SECONDS_FOR_ALL = 6.0
+SECONDS_FOR_ALL = 10.0
 MOST_PRINTED = 2_000
 
 
@@ -170,7 +172,9 @@ def observe_all(
             left = seconds - max(working_time() - worked, (passing_time() - waited) / patience)
             if left <= 0:
                 return observed, "".join(printed)
-            observation, text = look(item.probe, case, min(limit, left), item.options)
+            observation, text = look(
+                item.probe, case, min(limit * TIMES_AS_LONG.get(item.probe, 1), left), item.options
+            )
             observed[item.id].append(observation)
             # The same case is called by several probes; hearing the same thing once is enough.
             if text not in printed:
