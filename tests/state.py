@@ -14,17 +14,20 @@ from typing import Any
 
 import pytest
 
-_NOT_OURS = {"PYTEST_CURRENT_TEST"}  # pytest changes it between the parts of a test
+# What pytest changes between the parts of a test, and what libraries set when they are imported or first used.
+_NOT_OURS = ("PYTEST_", "TORCH", "PYTORCH_", "TRITON_", "KMP_", "OMP_", "MKL_", "PYDEVD_", "JUPYTER_", "JPY_", "MPL")
+_SIGNALS = ("SIGALRM", "SIGPROF", "SIGVTALRM")
 
 
 def _handlers() -> dict[str, object]:
-    """Who answers each signal. The handler of our time limits stays, and does nothing when none is on."""
-    found: dict[str, object] = {}
-    for number in sorted(signal.valid_signals()):
-        handler = signal.getsignal(number)
-        idle = getattr(handler, "__module__", "") == "d2lblocks.checking.limits"
-        found[str(number)] = signal.SIG_DFL if idle else handler
-    return found
+    """Who answers the signals of timers. The handler of our time limits stays, and does nothing when none is on."""
+    found = {name: signal.getsignal(getattr(signal, name)) for name in _SIGNALS}
+    ours = "d2lblocks.checking.limits"
+    return {name: signal.SIG_DFL if getattr(h, "__module__", "") == ours else h for name, h in found.items()}
+
+
+def _environment() -> dict[str, object]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
 
 
 def _torch() -> dict[str, object]:
@@ -44,7 +47,7 @@ def state() -> dict[str, dict[str, object]]:
     """What a test must leave as it was, by kind and name."""
     return {
         "working directory": {"": os.getcwd()},
-        "environment variable": {name: value for name, value in os.environ.items() if name not in _NOT_OURS},
+        "environment variable": _environment(),
         "handler of signal": _handlers(),
         "timer": {name: signal.getitimer(getattr(signal, name)) for name in ("ITIMER_REAL", "ITIMER_PROF")},
         "setting of torch:": _torch(),
@@ -63,7 +66,7 @@ def _put_back(before: dict[str, dict[str, object]]) -> None:
     """What can be put back, so that the next test begins well."""
     os.chdir(str(before["working directory"][""]))
     variables = before["environment variable"]
-    for name in os.environ.keys() - variables.keys() - _NOT_OURS:
+    for name in _environment().keys() - variables.keys():
         del os.environ[name]
     os.environ.update({name: str(value) for name, value in variables.items()})
     for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
@@ -71,7 +74,7 @@ def _put_back(before: dict[str, dict[str, object]]) -> None:
     now: Any = _handlers()
     for name, handler in before["handler of signal"].items():
         if now[name] != handler and handler is not None:
-            signal.signal(int(name), handler)  # type: ignore[arg-type]
+            signal.signal(getattr(signal, name), handler)  # type: ignore[arg-type]
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.set_default_dtype(getattr(torch, str(before["setting of torch:"]["dtype"]).removeprefix("torch.")))

@@ -85,7 +85,7 @@ def test_who_changes_the_process_is_the_one_that_fails(printed):
     assert "ERROR test_suite.py::test_moves" in printed
     assert "working directory: " in printed
     assert "environment variable LEFT_BEHIND: None became '1'" in printed
-    assert "handler of signal 14: " in printed
+    assert "handler of signal SIGALRM: " in printed
     assert "timer ITIMER_REAL: " in printed
     assert "ERROR test_suite.py::test_leaves_half_a_module" in printed
     assert "module half is imported by half" in printed
