@@ -70,7 +70,9 @@ def printed(tmp_path_factory):
     options = ["-p", "tests.state", "-p", "no:cacheprovider", "-rA", "-c", "/dev/null", f"--rootdir={path.parent}"]
     command = [sys.executable, "-m", "pytest", *options, path.name]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True).stdout
+    done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def test_an_error_of_a_fixture_is_said_once_and_the_others_say_where(printed):
