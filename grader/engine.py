@@ -30,7 +30,7 @@ from grader.jailed.wire import TOO_LARGE, Patience, TooLarge, WireError, receive
 from grader.repair import Repaired, harmless
 
 SECONDS_FOR_A_CELL = 30.0
-SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because there are more cases
+SECONDS_FOR_AN_EXERCISE = 30.0  # more than a student's `check` has: there are more cases, and neighbours at work
 SECONDS_FOR_A_SUBMISSION = 180.0
 SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
 MOST_WORKERS = 12  # for one submission

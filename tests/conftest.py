@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.state import pytest_runtest_makereport, the_process_stays_as_it_was  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:

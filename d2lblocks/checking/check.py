@@ -18,12 +18,14 @@ from d2lblocks.checking.judge import Judging, judging
 from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import describe, observe, prepare, was_ended
+from d2lblocks.checking.probes import TIMES_AS_LONG
 from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import changes, in_words, usual_settings
 
-SECONDS_FOR_A_CASE = 1.0
+# About ten times what the slowest answers of the catalogues need, so that a slow machine gives no other verdict.
+SECONDS_FOR_A_CASE = 2.0
 SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
-SECONDS_FOR_ALL = 6.0
+SECONDS_FOR_ALL = 10.0
 MOST_PRINTED = 2_000
 MAX_TEXTS = 100  # that are kept of what an answer printed, until they are shown
 
@@ -228,7 +230,9 @@ def _observe_each(
             left = seconds - max(working_time() - worked, (clock() - waited) / patience)
             if left <= 0:
                 return "".join(printed)
-            observation, text = look(item.probe, case, min(limit, left), item.options)
+            observation, text = look(
+                item.probe, case, min(limit * TIMES_AS_LONG.get(item.probe, 1), left), item.options
+            )
             take(item, observation)
             # The same case is called by several probes; hearing the same thing once is enough.
             if text not in printed and len(printed) < MAX_TEXTS:

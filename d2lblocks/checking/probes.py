@@ -445,3 +445,5 @@ PROBES: dict[str, Probe] = {
 
 # Modules that a probe imports when it is used for the first time, which takes seconds.
 NEEDS: dict[str, tuple[str, ...]] = {"graphs": ("torch._dynamo",)}
+# Probes that take longer than others, and how many times as long they may take: compiling is slow.
+TIMES_AS_LONG: dict[str, int] = {"graphs": 3}

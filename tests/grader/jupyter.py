@@ -48,11 +48,11 @@ def jupyterlab(root, started_in, settings, own, **environment):
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(300)
 
 
 def _wait_for(url, server, log):
-    for _ in range(240):
+    for _ in range(1200):
         assert server.poll() is None, log.read_text()
         try:
             with urllib.request.urlopen(url, timeout=5):

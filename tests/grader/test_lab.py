@@ -13,7 +13,7 @@ from tests import ROOT
 from tests.grader.jupyter import TOKEN, jupyterlab
 
 NAME = "custom_layers"
-SECONDS = 120_000  # ms; a kernel that imports torch on a busy machine takes its time
+SECONDS = 600_000  # ms; a kernel that imports torch on a busy machine takes its time
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_student_solves_the_exercises(lab, page, tmp_path):
 
     page.keyboard.press("Control+S")
     saved = lab[1] / f"{NAME}.ipynb"
-    expect_saved = time.monotonic() + 30
+    expect_saved = time.monotonic() + 300
     while "NotImplementedError" in saved.read_text(encoding="utf-8") and time.monotonic() < expect_saved:
         time.sleep(0.5)
     cells = solution_cells(nbformat.read(saved, as_version=4))

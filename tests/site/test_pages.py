@@ -90,7 +90,7 @@ class Visit:
             self.page.wait_for_url(self.address + "book/*.html")
         if self.page.evaluate("typeof MathJax === 'object'"):
             try:
-                self.page.wait_for_function("MathJax.startup?.promise !== undefined", timeout=10_000)
+                self.page.wait_for_function("MathJax.startup?.promise !== undefined", timeout=120_000)
                 self.page.evaluate("MathJax.startup.promise.then(() => null)")
             except TimeoutError:
                 self.trouble.append("MathJax did not start")
@@ -190,6 +190,6 @@ def test_folded_answers_open(address: str, browser: Browser) -> None:
             assert not answer.is_visible(), f"{name}: an answer is open before it is asked for"
             box.locator("button.toggle-button").focus()
             page.keyboard.press("Enter")
-            answer.wait_for(state="visible", timeout=3000)
+            answer.wait_for(state="visible", timeout=60_000)
     context.close()
     assert folded, "no page has a folded answer; has their class changed?"

@@ -61,5 +61,5 @@ def test_search_finds_the_chapter(name: str, address: str, browser: Browser) -> 
     page.locator("main form.bd-search button[type=submit]").click()
     expect(page).to_have_url(re.compile(rf"q={word}"))
     result = page.locator(f"#search-results a[href^='{name}.html']").first
-    expect(result, f"a search for {word!r} does not list {name}").to_be_visible(timeout=10_000)
+    expect(result, f"a search for {word!r} does not list {name}").to_be_visible(timeout=120_000)
     page.close()

@@ -255,7 +255,7 @@ def test_an_import_is_not_interrupted_and_the_work_then_has_its_full_time(module
     module(slow_to_import=SLOW + "whole = True\n")
 
     def work():
-        import slow_to_import
+        slow_to_import = importlib.import_module("slow_to_import")
 
         limit = limits._limits[-1]
         left = [end - now for end, now in zip(limit.ends, (time.process_time(), time.monotonic()), strict=True)]
@@ -273,7 +273,7 @@ def test_after_an_import_the_work_is_stopped_as_ever(module):
     module(slow_to_import=SLOW)
 
     def work():
-        import slow_to_import  # noqa: F401
+        importlib.import_module("slow_to_import")
 
         over(limits._limits[-1])
         limits._set_timers()
@@ -288,7 +288,7 @@ def test_time_that_an_import_takes_is_not_counted_by_who_has_a_clock_of_their_ow
     module(slow_to_import=SLOW)
 
     def work():
-        import slow_to_import  # noqa: F401
+        importlib.import_module("slow_to_import")
 
     before = limits.working_time(), limits.passing_time()
     run_within(work, working=NEVER, passing=NEVER, again=SOON)
@@ -306,7 +306,7 @@ def test_an_import_that_never_ends_is_stopped_and_leaves_nothing_half_made(modul
     monkeypatch.setattr(limits, "MAX_IMPORT_SECONDS", SOON)
 
     def work():
-        import endless  # noqa: F401
+        importlib.import_module("endless")
 
     with pytest.raises(OutOfTime, match="endless"):
         run_within(work, working=SOON, again=SOON)
@@ -341,7 +341,7 @@ def test_an_answer_may_import_what_takes_longer_than_its_limit(module):
 
     class Imports(nn.Module):
         def forward(self, x):
-            import slow_to_import
+            slow_to_import = importlib.import_module("slow_to_import")
 
             return x * slow_to_import.looked
 
@@ -363,7 +363,7 @@ while True:
 
     class Imports(nn.Module):
         def forward(self, x):
-            import never_imported  # noqa: F401
+            importlib.import_module("never_imported")
 
     seen, _ = observe(Imports, "values", Case("", "answer()", (torch.ones(2),)), seconds=60)
     assert seen["raised"]["type"] == "OutOfTime"

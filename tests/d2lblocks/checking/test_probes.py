@@ -21,8 +21,9 @@ CASE = Case(
 )
 
 
-def see(answer, probe, case=CASE, **options):
-    return observe(answer, probe, case, **options)[0]
+def see(answer, probe, case=CASE, seconds=60, **options):
+    """The limit is much more than any of these needs, on whatever machine; where it counts a test sets its own."""
+    return observe(answer, probe, case, seconds, **options)[0]
 
 
 def test_values_are_those_of_the_state_that_was_sent():
@@ -134,11 +135,14 @@ class Endless(Raises):
             pass
 
 
+NEVER = 10**6  # seconds
+
+
 class Stubborn(Raises):
     def forward(self, x):
         with contextlib.suppress(BaseException):  # the first alarm is swallowed
-            time.sleep(60)
-        time.sleep(60)
+            time.sleep(NEVER)
+        time.sleep(NEVER)
 
 
 class Strange(Raises):
@@ -159,9 +163,8 @@ class Strange(Raises):
     ],
 )
 def test_whatever_an_answer_does_becomes_an_observation(answer, kind):
-    start = time.monotonic()
+    # Those that come to an end take microseconds; the others wait for ever, unless they are stopped.
     assert see(answer, "values", Case("", "answer()", CASE.inputs), seconds=0.2)["raised"]["type"] == kind
-    assert time.monotonic() - start < 5
 
 
 def test_what_an_answer_prints_is_caught(capfd):
@@ -378,8 +381,8 @@ def test_a_graph_break_is_seen_and_one_graph_serves_every_input():
             return torch.where(x.abs().sum() > 1, x / 2, x)
 
     case = Case("", "answer()", (torch.ones(4) * 3, torch.ones(4) * 0.1))
-    assert see(Loop, "graphs", case, seconds=20)["graph break"] != "none"
-    seen = see(Chosen, "graphs", case, seconds=20)
+    assert see(Loop, "graphs", case, seconds=60)["graph break"] != "none"
+    seen = see(Chosen, "graphs", case, seconds=60)
     assert seen["graph break"] == "none"
     assert seen["number of graphs"] == 1
     assert [tensor.tolist() for tensor in seen["output"]] == [[1.5] * 4, [torch.tensor(0.1).item()] * 4]
