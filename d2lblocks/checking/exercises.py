@@ -304,9 +304,11 @@ def read_public(path: Path) -> Public:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, it is damaged, or it holds what no release holds.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path.name} cannot be read: it is no file")
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1) if path.is_file() else b""
+            content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -1,8 +1,8 @@
 """What the `build` of a case may hold.
 
 A `build` comes from a file, `public.json`, and is run in the process of whoever checks an answer with it. That file
-may come from a stranger. So a `build` is Python of a small kind: names that it binds itself, a few builtins, PyTorch's
-modules, operators and functions by their full names, and nothing that reaches files, other modules or the
+may come from a stranger. So a `build` is Python of a small kind: names that it binds itself, a few builtins, and
+PyTorch's modules, operators and functions by their full names. Nothing in it reaches files, other modules or the
 interpreter.
 """
 
