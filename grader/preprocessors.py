@@ -49,7 +49,11 @@ class WritePublicCases(NbGraderPreprocessor):
             for cell in nb.cells
             if (own := cell.metadata.get("nbgrader", {})) and own.get("grade") and own.get("solution")
         }
-        resources.setdefault("outputs", {})["public.json"] = write_public(Public(exercises, by_hand)).encode()
+        try:
+            text = write_public(Public(exercises, by_hand))
+        except ValueError as error:
+            raise ReleaseError(f"{error}; change it in {source}") from error
+        resources.setdefault("outputs", {})["public.json"] = text.encode()
         return nb, resources
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import random
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2lblocks.checking.expressions import parse, parts
 from d2lblocks.checking.observations import BadObservation, decode, encode
 
 
@@ -27,7 +29,8 @@ class Case:
     Attributes:
         label: what is special about it, for a student's eyes: ``"a batch of 5"``.
         build: a Python expression that makes the module, or any other callable, from `answer`, the student's class
-            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Modules that it binds with
+            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Statements may stand before
+            the expression. What it may hold in a release is written in `expressions`. Modules that it binds with
             ``:=`` are *parts*: ``"answer(left := nn.Linear(4, 3), right := nn.Linear(4, 2))"``. Their tensors are
             told by these names, because what an answer calls them is its own affair. So a part is made of PyTorch's
             modules alone, never of `answer`.
@@ -70,9 +73,13 @@ class Case:
         return json.dumps(self.form)
 
     @cached_property
-    def code(self) -> CodeType:
-        """`build`, compiled."""
-        return compile(self.build, "<string>", "eval")
+    def code(self) -> tuple[CodeType, CodeType, frozenset[str]]:
+        """`build`, compiled: the statements, the expression at their end, and the names of the parts."""
+        tree = parse(self.build)
+        *before, last = tree.body
+        assert isinstance(last, ast.Expr)
+        statements = compile(ast.Module(before, []), "<string>", "exec")
+        return statements, compile(ast.Expression(last.value), "<string>", "eval"), parts(tree)
 
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> Case:
@@ -212,9 +219,10 @@ def build(answer: Any, case: Case, *, all_of_state: bool = True) -> Built:
     seed_everything(case.seed)
     names = {"answer": answer, "nn": nn, "torch": torch, "F": F, "math": math}
     scope: dict[str, Any] = dict(names)
-    module = eval(case.code, scope)
-    parts = {n: m for n, m in scope.items() if n not in names and isinstance(m, nn.Module)}
-    built = Built(module, parts)
+    statements, expression, part_names = case.code
+    exec(statements, scope)
+    module = eval(expression, scope)
+    built = Built(module, {n: m for n, m in scope.items() if n in part_names and isinstance(m, nn.Module)})
     if case.dtype != "float32":  # not cast where a right answer needs no cast
         for each in built.modules:
             each.to(getattr(torch, case.dtype))

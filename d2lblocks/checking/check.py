@@ -66,7 +66,7 @@ def _read() -> Public | str:
     except FileNotFoundError:
         return f"{path} is not in {Path.cwd()}; open the notebook in its own folder"
     except ValueError as error:
-        return f"{error}; take a fresh copy of the assignment's folder"
+        return f"{error}; take a fresh copy of the assignment's folder from your instructor"
 
 
 def _in_the_notebook(exercise: Exercise) -> Any:

@@ -1,13 +1,12 @@
 """Judge: compare what was observed with what the reference gave in the same case.
 
 One rule for everything: the same type, the same keys, the same dtype, then the same shape, then the same numbers
-within the tolerance of their dtype. The same comparison recognises a known mistake: it is an answer that gives what
-the mistake gives.
+within the tolerance of their dtype. A plain number is compared as a tensor of one entry. The same comparison
+recognises a known mistake: it is an answer that gives what the mistake gives.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ TOLERANCE: dict[torch.dtype, tuple[float, float]] = {
     torch.complex128: (1e-8, 1e-10),
 }
 _EXACT = (0.0, 0.0)
+_DTYPE_OF_A_FLOAT = torch.float32  # whose tolerance a plain number has: most were the `.item()` of such a tensor
 MOST_OF_A_MESSAGE = 120
 MOST_OF_A_RAISED = 300  # of an exception's message, and of the line where it came from
 MOST_OF_A_FIELD = 200
@@ -94,12 +94,12 @@ def compare(observed: Value, expected: Value, field: str = "result") -> Iterator
                 yield from compare(o, e, field if len(expected) == 1 else f"{field} [{i}]")
     elif type(observed) is not type(expected):
         kind = "none" if observed is None else "type"
-        yield Difference(field, kind, in_words(observed), in_words(expected))
+        yield Difference(field, kind, *_told_apart(observed, expected))
     elif isinstance(observed, float) and isinstance(expected, float):
-        if not math.isclose(observed, expected, rel_tol=1e-6, abs_tol=1e-9) and observed is not expected:
-            yield Difference(field, "values", in_words(observed), in_words(expected))
+        one, other = (torch.tensor(number, dtype=torch.float64) for number in (observed, expected))
+        yield from _compare_tensors(one, other, field, TOLERANCE[_DTYPE_OF_A_FLOAT])
     elif _types(observed) != _types(expected) or observed != expected:
-        yield Difference(field, "values", in_words(observed), in_words(expected))
+        yield Difference(field, "values", *_told_apart(observed, expected))
 
 
 def _plain(members: list[Value]) -> bool:
@@ -149,13 +149,23 @@ def _raised_in_words(raised: Value) -> str:
     return f"{text}, in `{line}`" if line else text
 
 
-def _compare_tensors(observed: Tensor, expected: Tensor, field: str) -> Iterator[Difference]:
+def _told_apart(observed: Value, expected: Value) -> tuple[str, str]:
+    """Both in words; with their types where the words are the same, as for `"1"` and `1`."""
+    one, other = in_words(observed), in_words(expected)
+    if one != other:
+        return one, other
+    return f"{one} (of type {type(observed).__name__})", f"{other} (of type {type(expected).__name__})"
+
+
+def _compare_tensors(
+    observed: Tensor, expected: Tensor, field: str, tolerance: tuple[float, float] | None = None
+) -> Iterator[Difference]:
     if observed.dtype != expected.dtype:
         yield Difference(field, "dtype", _dtype(observed), _dtype(expected))
     elif observed.shape != expected.shape:
         yield Difference(field, "shape", f"of shape {tuple(observed.shape)}", f"{tuple(expected.shape)}")
     elif expected.numel() and not torch.equal(observed, expected):  # asked first, because it is quick
-        relative, absolute = TOLERANCE.get(expected.dtype, _EXACT)
+        relative, absolute = tolerance or TOLERANCE.get(expected.dtype, _EXACT)
         wrong = ~torch.isclose(observed, expected, rtol=relative, atol=absolute, equal_nan=True)
         if wrong.any():
             kind = "nan" if (observed.isnan() & ~expected.isnan()).any() else "values"
@@ -195,7 +205,8 @@ def in_words(value: Value) -> str:
         case dict():
             return f"{{{', '.join(value)}}}"[:200]
         case float():
-            return f"{value:.3g}"
+            text = f"{value:.3g}"
+            return f"{text}.0" if text.removeprefix("-").isdigit() else text
         case _:
             return str(value)[:200]
 

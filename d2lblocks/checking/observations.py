@@ -24,6 +24,7 @@ MOST_CHARACTERS = 2_000
 MOST_MEMBERS = 2_000
 MOST_VALUES = 100_000  # in a whole observation
 MOST_DEPTH = 8
+MAX_BITS = 1024  # of a plain integer
 
 _DTYPES: dict[str, torch.dtype] = {
     str(dtype).removeprefix("torch."): dtype
@@ -50,8 +51,10 @@ def encode(value: object, depth: int = 0) -> Any:
     """
     if depth > MOST_DEPTH:
         raise BadObservation("nested too deeply")
-    if value is None or type(value) in (bool, int):
+    if value is None or type(value) is bool:
         return value
+    if type(value) is int:
+        return _countable(value)
     if type(value) is float:
         # JSON has no nan and no inf.
         return value if math.isfinite(value) else {"float": repr(value)}
@@ -68,6 +71,12 @@ def encode(value: object, depth: int = 0) -> Any:
             raise BadObservation(f"a dict of {len(value)} members; {MOST_MEMBERS} at most")
         return {"dict": {_text(k): encode(v, depth + 1) for k, v in value.items()}}
     raise BadObservation(f"a {type(value).__name__}, which is neither a tensor nor plain data")
+
+
+def _countable(value: int) -> int:
+    if value.bit_length() > MAX_BITS:
+        raise BadObservation(f"a number of {value.bit_length():,} bits")
+    return value
 
 
 def _text(value: object) -> str:
@@ -101,8 +110,10 @@ def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
         raise BadObservation("nested too deeply")
     if next(left, None) is None:
         raise BadObservation("more values than an answer can need")
-    if form is None or isinstance(form, bool | int | float):
+    if form is None or isinstance(form, bool | float):
         return form
+    if isinstance(form, int):
+        return _countable(form)
     if isinstance(form, str):
         return _checked(form)
     if isinstance(form, list):

@@ -122,7 +122,7 @@ class Report:
         if self.graded:
             return words
         ending = ".md" if "/" in page else ".ipynb"  # the guides are Markdown
-        return f'<a href="../../book/{page}{ending}#{label}">{words}</a>'
+        return f'<a href="{escape(f"../../book/{page}{ending}#{label}")}">{words}</a>'
 
     def _table(self) -> Table:
         headings = ["check", "result", "points"]

@@ -102,7 +102,7 @@ def _set_dispatch_modes(value: tuple[tuple[Any, ...], tuple[bool, ...]]) -> None
     for mode in modes:
         torch._C._push_on_torch_dispatch_stack(mode)
     vars(_dispatch).update(zip(_FLAGS, flags, strict=True))
-    _dispatch.set_is_in_mode_without_ignore_compile_internals(flags[-1])
+    torch._C._dynamo.guards.set_is_in_mode_without_ignore_compile_internals(flags[-1])
 
 
 def _mode_names(modes: tuple[Any, ...]) -> str:
@@ -196,6 +196,10 @@ def _flushes_denormals() -> bool:
     return _TINY * 1.0 == 0.0
 
 
+def _set_flush_denormals(value: bool) -> None:
+    torch.set_flush_denormal(value)
+
+
 def _autocast() -> tuple[bool, torch.dtype, bool]:
     return (
         torch.is_autocast_enabled("cpu"),
@@ -261,7 +265,7 @@ def _set_printing(value: tuple[dict[str, Any], dict[str, Any]]) -> None:
 
 
 def _printing() -> tuple[dict[str, Any], dict[str, Any]]:
-    return dict(_PRINTING), np.get_printoptions()
+    return dict(_PRINTING), {**np.get_printoptions()}
 
 
 def _set_numpy_errors(value: Any) -> None:
@@ -331,7 +335,7 @@ SETTINGS = (
         "the flushing of denormal numbers",
         "`torch.set_flush_denormal`",
         _flushes_denormals,
-        torch.set_flush_denormal,
+        _set_flush_denormals,
         False,
         _on_off,
     ),

@@ -47,8 +47,7 @@ def trial(X):
     except UnboundLocalError:
         raise UnboundLocalError("a variable is read that only the loop assigns, and it makes no turn") from None
 """
-NO_TURN = f"(lambda names: exec({UNTURNED!r}, names) or names['trial'])".replace("{", "{{").replace("}", "}}")
-NO_TURN += "(dict(net=" + LINEAR + "))"
+NO_TURN = f"net = {LINEAR}\n\n{UNTURNED}\ntrial"
 
 
 def contraction(

@@ -39,8 +39,7 @@ def count_ops(fn: Callable[..., object], *args: object) -> dict[str, int]:
 
 def program(source: str) -> str:
     """The build of a trial that one expression cannot hold: the function `trial` that `source` defines."""
-    names = '{"answer": answer, "torch": torch, "nn": nn}'
-    return f'(lambda names: exec({source!r}, names) or names["trial"])({names})'
+    return f"{source}\ntrial"
 
 
 # Told name by name, so that a difference reads well; what is no dict is handed on as it is.
@@ -99,8 +98,8 @@ def trial(X):
 
 HOLDS = """\
 def trial(X):
-    modes = torch.utils._python_dispatch
-    on_before = len(modes._get_current_dispatch_mode_stack())
+    modes_on = torch.utils._python_dispatch._get_current_dispatch_mode_stack
+    on_before = len(modes_on())
 
     def fn(X):
         X = X.sin()
@@ -112,8 +111,8 @@ def trial(X):
     except ValueError:
         came_out = "ValueError"
     finally:
-        while len(modes._get_current_dispatch_mode_stack()) > on_before:
-            modes._pop_mode()
+        while len(modes_on()) > on_before:
+            torch.utils._python_dispatch._pop_mode()
             left_on += 1
     return {{"exception that comes out": came_out, "number of counters left on": left_on}}
 """
