@@ -158,7 +158,7 @@ class _Bind(NamedTuple):
 
 
 def _system() -> tuple[list[_Bind], list[str]]:
-    """The system's programs and libraries, where they are expected: what is bound, and bubblewrap's words for links."""
+    """The system's programs and libraries: what is bound, and bubblewrap's options for links."""
     binds, links = [], []
     tops = [f"/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64")]
     for path in [*tops, *(f"{top}/{name}" for top in ("/usr", "/usr/local") for name in _OF_THE_SYSTEM)]:
@@ -181,7 +181,9 @@ def _python() -> tuple[list[_Bind], list[str]]:
         links = ["--symlink", base, PYTHON]
     else:
         program = os.path.join(base, "bin", name)
-        binds.append(_Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_jail()))
+        binds.append(
+            _Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_jail())
+        )
         for folder in ("lib", "lib64"):
             path = os.path.join(base, folder)
             if os.path.isdir(path) and not os.path.islink(path):
@@ -295,7 +297,13 @@ def _without_paths(binds: Iterable[_Bind], given: _Given) -> Iterator[str]:
             if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
                 yield from ("--perms", "0444", "--ro-bind-data", given.data(""), f"{bind.target}/{path.name}")
         for path in sorted(Path(bind.source).glob("*.dist-info/direct_url.json")):
-            yield from ("--perms", "0444", "--ro-bind-data", given.data("{}"), f"{bind.target}/{path.parent.name}/{path.name}")
+            yield from (
+                "--perms",
+                "0444",
+                "--ro-bind-data",
+                given.data("{}"),
+                f"{bind.target}/{path.parent.name}/{path.name}",
+            )
 
 
 def _binds() -> list[_Bind]:
@@ -314,7 +322,9 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
     if _has_environment():
         with_system = "false"
         with contextlib.suppress(OSError):
-            found = re.search(r"include-system-site-packages\s*=\s*true", Path(sys.prefix, "pyvenv.cfg").read_text("utf-8"))
+            found = re.search(
+                r"include-system-site-packages\s*=\s*true", Path(sys.prefix, "pyvenv.cfg").read_text("utf-8")
+            )
             with_system = "true" if found else "false"
         text = f"home = {PYTHON}/bin\ninclude-system-site-packages = {with_system}\n"
         more += ["--perms", "0444", "--ro-bind-data", given.data(text), f"{ENVIRONMENT}/pyvenv.cfg"]
@@ -327,7 +337,11 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         # A mapping of `/dev/zero` is memory that belongs to no process.
         *("--dev-bind", "/dev/null", "/dev/zero"),
-        *(part for path in (*(bind.target for bind in binds), f"{ENVIRONMENT}/bin/_") for part in _folders_above(path)),
+        *(
+            part
+            for path in (*(bind.target for bind in binds), f"{ENVIRONMENT}/bin/_")
+            for part in _folders_above(path)
+        ),
         *(part for bind in binds for part in ("--ro-bind", *bind)),
         *_system()[1],
         *_python()[1],
@@ -503,7 +517,7 @@ class Zygote:
             "allowed": [bind.target for bind in _binds()],
         }
         self._check.send(json.dumps(asked).encode())
-        answer = self._check.recv(2**16)
+        answer = self._patiently(self._check)
         self._check.close()
         self._check = None
         if not answer:
@@ -644,22 +658,27 @@ class Zygote:
             return
         try:
             self._see_that_all_is_hidden()
+            if not self._patiently(self._control):
+                raise ConnectionError("it has ended")
         except OSError as error:
             raise _lost(error) from error
+        self._ready = True
+
+    def _patiently(self, channel: socket.socket) -> bytes:
+        """Wait for a message from a jail that starts; empty if the other end is closed."""
         deadline = time.monotonic() + SECONDS_TO_START
-        self._control.settimeout(SECONDS_BETWEEN_LOOKS)
-        while not self._ready:
+        channel.settimeout(SECONDS_BETWEEN_LOOKS)
+        while True:
             try:
-                self._hear()
-                self._ready = True
-            except TimeoutError as error:
+                heard = channel.recv(2**16)
+                break
+            except TimeoutError:
                 # What bubblewrap leaves behind when it is killed early holds the socket open.
                 ended = self._process is not None and self._process.poll() is not None
                 if ended or time.monotonic() > deadline:
-                    raise _lost(error) from error
-            except OSError as error:
-                raise _lost(error) from error
-        self._control.settimeout(SECONDS_TO_START)
+                    raise
+        channel.settimeout(SECONDS_TO_START)
+        return heard
 
     def _hear(self) -> dict[str, str]:
         assert self._control is not None

@@ -81,8 +81,8 @@ class GradeInJail(NbGraderPreprocessor):
         zygote = _jail(self.isolated)
         # Imported while the jail starts.
         from grader.class_run import Order, Submission, fingerprint, private_folders
-        from grader.jail import JailError
         from grader.inside import MOST_SEEDS
+        from grader.jail import JailError
         from grader.record import FINGERPRINT
 
         submission = Submission(own["student"], own["assignment"], folder)

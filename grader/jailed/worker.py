@@ -15,11 +15,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 import signal
 import socket
 from types import FrameType
 from typing import Any
 
+import numpy
 import torch
 
 from d2lblocks.checking.cases import Case
@@ -41,6 +43,8 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         seed: of the random numbers, so that a notebook which runs twice does the same twice.
     """
     torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
     me = os.getpid()
     answers = {"run": _run, "look": _look, "observe": _observe}
     while True:
