@@ -237,14 +237,15 @@ def _covers(binds: Iterable[_Bind], hidden: Iterable[Path]) -> list[str]:
     for path in hidden:
         for way in reach.ways(reach.hidden(str(path), here), here):
             for target in _targets(way.path, binds):
-                below = next((each for each in sorted(needed) if reach.is_below(each, target)), None)
-                below = below or next((each.target for each in binds if each.target == target and way.whole), None)
-                if below:
+                on_purpose = target in {bind.target for bind in binds}
+                if on_purpose and not way.whole:  # packages that lie in the course
+                    continue
+                if on_purpose or any(reach.is_below(each, target) for each in needed):
                     raise JailError(
                         f"{path} cannot be hidden from students' code, because Python or the system's programs lie "
                         f"in it, too; move the course, or its gradebook, to a folder of its own"
                     )
-                if os.path.lexists(way.path) and target not in {each.target for each in binds}:
+                if os.path.lexists(way.path):
                     covered.add(target)
     return sorted(each for each in covered if not any(reach.is_below(each, other) for other in covered - {each}))
 
@@ -287,23 +288,23 @@ class _Given:
 def _without_paths(binds: Iterable[_Bind], given: _Given) -> Iterator[str]:
     """Cover the small files of Python and its packages that say where they, or the course, lie on this machine."""
     for bind in binds:
-        for path in sorted(Path(bind.source).glob("*/_sysconfigdata_*.py")) if bind.target == f"{PYTHON}/lib" else ():
+        own = bind.target.startswith((PYTHON, ENVIRONMENT))
+        for path in sorted(Path(bind.source).glob("*/_sysconfigdata_*.py")) if own else ():
             text = path.read_text("utf-8")
             for prefix in (os.path.realpath(sys.base_prefix), os.path.normpath(sys.base_prefix)):
                 text = text.replace(prefix, PYTHON)
-            yield from ("--perms", "0444", "--ro-bind-data", given.data(text))
-            yield f"{bind.target}/{path.parent.name}/{path.name}"
-        for path in sorted(Path(bind.source).glob("*.pth")) if bind.target.endswith("/site-packages") else ():
-            if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
-                yield from ("--perms", "0444", "--ro-bind-data", given.data(""), f"{bind.target}/{path.name}")
-        for path in sorted(Path(bind.source).glob("*.dist-info/direct_url.json")):
-            yield from (
-                "--perms",
-                "0444",
-                "--ro-bind-data",
-                given.data("{}"),
-                f"{bind.target}/{path.parent.name}/{path.name}",
-            )
+            yield from _file(text, reach.moved(str(path), *bind), given)
+        for start in ("", "*/site-packages/") if own else ():
+            for path in sorted(Path(bind.source).glob(f"{start}*.pth")):
+                if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
+                    yield from _file("", reach.moved(str(path), *bind), given)
+            for path in sorted(Path(bind.source).glob(f"{start}*.dist-info/direct_url.json")):
+                yield from _file("{}", reach.moved(str(path), *bind), given)
+
+
+def _file(text: str, target: str, given: _Given) -> list[str]:
+    """For bubblewrap: a small file that everybody in the jail can read."""
+    return ["--perms", "0444", "--ro-bind-data", given.data(text), target]
 
 
 def _binds() -> list[_Bind]:
@@ -327,7 +328,7 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
             )
             with_system = "true" if found else "false"
         text = f"home = {PYTHON}/bin\ninclude-system-site-packages = {with_system}\n"
-        more += ["--perms", "0444", "--ro-bind-data", given.data(text), f"{ENVIRONMENT}/pyvenv.cfg"]
+        more += _file(text, f"{ENVIRONMENT}/pyvenv.cfg", given)
     return [
         str(bubblewrap()),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
