@@ -159,16 +159,17 @@ def _limits() -> Iterator[list[str]]:
     used = 0
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    megabytes, gigabytes = f"{confine.MOST_FILE / 2**20:g} MB", f"{confine.MOST_MEMORY / 2**30:g} GB"
+    seconds = f"{confine.MOST_CPU_SECONDS} s"
+    most_memory, least_memory = used + confine.MOST_MEMORY, used + confine.MIN_MEMORY
     for name, limit, most, least, shown in (
-        ("processes", resource.RLIMIT_NPROC, confine.MOST_PROCESSES, confine.MIN_PROCESSES, str(confine.MOST_PROCESSES)),
-        ("open files", resource.RLIMIT_NOFILE, confine.MOST_OPEN_FILES, confine.MIN_OPEN_FILES,
-         str(confine.MOST_OPEN_FILES)),
-        ("file size", resource.RLIMIT_FSIZE, confine.MOST_FILE, confine.MIN_FILE, f"{confine.MOST_FILE / 2**20:g} MB"),
-        ("address space", resource.RLIMIT_AS, used + confine.MOST_MEMORY, used + confine.MIN_MEMORY,
-         f"{confine.MOST_MEMORY / 2**30:g} GB"),
-        ("processor time", resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS, confine.MIN_CPU_SECONDS,
-         f"{confine.MOST_CPU_SECONDS} s"),
-    ):  # fmt: skip
+        ("processes", resource.RLIMIT_NPROC, confine.MOST_PROCESSES, confine.MIN_PROCESSES, ""),
+        ("open files", resource.RLIMIT_NOFILE, confine.MOST_OPEN_FILES, confine.MIN_OPEN_FILES, ""),
+        ("file size", resource.RLIMIT_FSIZE, confine.MOST_FILE, confine.MIN_FILE, megabytes),
+        ("address space", resource.RLIMIT_AS, most_memory, least_memory, gigabytes),
+        ("processor time", resource.RLIMIT_CPU, confine.MOST_CPU_SECONDS, confine.MIN_CPU_SECONDS, seconds),
+    ):
+        shown = shown or str(most)
         here = confine.allowed(limit, most)
         use = f"{shown} for a submission"
         if name in ("address space", "processor time"):

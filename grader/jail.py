@@ -159,7 +159,7 @@ class _Bind(NamedTuple):
 
 
 def _system() -> tuple[list[_Bind], list[str]]:
-    """The system's programs and libraries, where they are expected: what is bound, and bubblewrap's words for links."""
+    """The system's programs and libraries: what is bound, and bubblewrap's options for links."""
     binds, links = [], []
     tops = [f"/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64")]
     for path in [*tops, *(f"{top}/{name}" for top in ("/usr", "/usr/local") for name in _OF_THE_SYSTEM)]:
@@ -182,7 +182,9 @@ def _python() -> tuple[list[_Bind], list[str]]:
         links = ["--symlink", base, PYTHON]
     else:
         program = os.path.join(base, "bin", name)
-        binds.append(_Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_jail()))
+        binds.append(
+            _Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_jail())
+        )
         for folder in ("lib", "lib64"):
             path = os.path.join(base, folder)
             if os.path.isdir(path) and not os.path.islink(path):
@@ -236,14 +238,15 @@ def _covers(binds: Iterable[_Bind], hidden: Iterable[Path]) -> list[str]:
     for path in hidden:
         for way in reach.ways(reach.hidden(str(path), here), here):
             for target in _targets(way.path, binds):
-                below = next((each for each in sorted(needed) if reach.is_below(each, target)), None)
-                below = below or next((each.target for each in binds if each.target == target and way.whole), None)
-                if below:
+                on_purpose = target in {bind.target for bind in binds}
+                if on_purpose and not way.whole:  # packages that lie in the course
+                    continue
+                if on_purpose or any(reach.is_below(each, target) for each in needed):
                     raise JailError(
                         f"{path} cannot be hidden from students' code, because Python or the system's programs lie "
                         f"in it, too; move the course, or its gradebook, to a folder of its own"
                     )
-                if os.path.lexists(way.path) and target not in {each.target for each in binds}:
+                if os.path.lexists(way.path):
                     covered.add(target)
     return sorted(each for each in covered if not any(reach.is_below(each, other) for other in covered - {each}))
 
@@ -286,17 +289,23 @@ class _Given:
 def _without_paths(binds: Iterable[_Bind], given: _Given) -> Iterator[str]:
     """Cover the small files of Python and its packages that say where they, or the course, lie on this machine."""
     for bind in binds:
-        for path in sorted(Path(bind.source).glob("*/_sysconfigdata_*.py")) if bind.target == f"{PYTHON}/lib" else ():
+        own = bind.target.startswith((PYTHON, ENVIRONMENT))
+        for path in sorted(Path(bind.source).glob("*/_sysconfigdata_*.py")) if own else ():
             text = path.read_text("utf-8")
             for prefix in (os.path.realpath(sys.base_prefix), os.path.normpath(sys.base_prefix)):
                 text = text.replace(prefix, PYTHON)
-            yield from ("--perms", "0444", "--ro-bind-data", given.data(text))
-            yield f"{bind.target}/{path.parent.name}/{path.name}"
-        for path in sorted(Path(bind.source).glob("*.pth")) if bind.target.endswith("/site-packages") else ():
-            if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
-                yield from ("--perms", "0444", "--ro-bind-data", given.data(""), f"{bind.target}/{path.name}")
-        for path in sorted(Path(bind.source).glob("*.dist-info/direct_url.json")):
-            yield from ("--perms", "0444", "--ro-bind-data", given.data("{}"), f"{bind.target}/{path.parent.name}/{path.name}")
+            yield from _file(text, reach.moved(str(path), *bind), given)
+        for start in ("", "*/site-packages/") if own else ():
+            for path in sorted(Path(bind.source).glob(f"{start}*.pth")):
+                if re.search("^/", path.read_text("utf-8", "replace"), re.MULTILINE):
+                    yield from _file("", reach.moved(str(path), *bind), given)
+            for path in sorted(Path(bind.source).glob(f"{start}*.dist-info/direct_url.json")):
+                yield from _file("{}", reach.moved(str(path), *bind), given)
+
+
+def _file(text: str, target: str, given: _Given) -> list[str]:
+    """For bubblewrap: a small file that everybody in the jail can read."""
+    return ["--perms", "0444", "--ro-bind-data", given.data(text), target]
 
 
 def _binds() -> list[_Bind]:
@@ -315,10 +324,12 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
     if _has_environment():
         with_system = "false"
         with contextlib.suppress(OSError):
-            found = re.search(r"include-system-site-packages\s*=\s*true", Path(sys.prefix, "pyvenv.cfg").read_text("utf-8"))
+            found = re.search(
+                r"include-system-site-packages\s*=\s*true", Path(sys.prefix, "pyvenv.cfg").read_text("utf-8")
+            )
             with_system = "true" if found else "false"
         text = f"home = {PYTHON}/bin\ninclude-system-site-packages = {with_system}\n"
-        more += ["--perms", "0444", "--ro-bind-data", given.data(text), f"{ENVIRONMENT}/pyvenv.cfg"]
+        more += _file(text, f"{ENVIRONMENT}/pyvenv.cfg", given)
     return [
         str(bubblewrap()),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
@@ -328,7 +339,11 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         # A mapping of `/dev/zero` is memory that belongs to no process.
         *("--dev-bind", "/dev/null", "/dev/zero"),
-        *(part for path in (*(bind.target for bind in binds), f"{ENVIRONMENT}/bin/_") for part in _folders_above(path)),
+        *(
+            part
+            for path in (*(bind.target for bind in binds), f"{ENVIRONMENT}/bin/_")
+            for part in _folders_above(path)
+        ),
         *(part for bind in binds for part in ("--ro-bind", *bind)),
         *_system()[1],
         *_python()[1],
@@ -504,7 +519,7 @@ class Zygote:
             "allowed": [bind.target for bind in _binds()],
         }
         self._check.send(json.dumps(asked).encode())
-        answer = self._check.recv(2**16)
+        answer = self._patiently(self._check)
         self._check.close()
         self._check = None
         if not answer:
@@ -645,24 +660,29 @@ class Zygote:
             return
         try:
             self._see_that_all_is_hidden()
+            if not self._patiently(self._control):
+                raise ConnectionError("it has ended")
         except OSError as error:
             raise _lost(error) from error
+        self._ready = True
+
+    def _patiently(self, channel: socket.socket) -> bytes:
+        """Wait for a message from a jail that starts; empty if the other end is closed."""
         deadline = time.monotonic() + SECONDS_TO_START
-        self._control.settimeout(SECONDS_BETWEEN_LOOKS)
-        while not self._ready:
+        channel.settimeout(SECONDS_BETWEEN_LOOKS)
+        while True:
             try:
-                self._hear()
-                self._ready = True
-            except TimeoutError as error:
+                heard = channel.recv(2**16)
+                break
+            except TimeoutError:
                 # What bubblewrap leaves behind when it is killed early holds the socket open.
                 ended = self._process is not None and self._process.poll() is not None
                 if self._process is not None and not ended:
                     processes.continue_stopped(self._process.pid)
                 if ended or time.monotonic() > deadline:
-                    raise _lost(error) from error
-            except OSError as error:
-                raise _lost(error) from error
-        self._control.settimeout(SECONDS_TO_START)
+                    raise
+        channel.settimeout(SECONDS_TO_START)
+        return heard
 
     def _hear(self) -> dict[str, str]:
         assert self._control is not None

@@ -50,8 +50,8 @@ MOST_MEMORY_IN_ALL = 6 * 2**30
 MOST_BYTES = 2**16  # of a message from the grader
 SECONDS_BETWEEN_LOOKS = 0.1
 
-# Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the files
-# that everybody has mapped.
+# Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the
+# files that everybody has mapped.
 _MEMORY = re.compile(r"^(?:Rss(?:Anon|Shmem)|VmSwap|VmPTE):\s+(\d+)", re.MULTILINE)
 _FILES = re.compile(r"^FDSize:\s+(\d+)", re.MULTILINE)
 _OF_A_FILE = 2**18  # what the kernel keeps of what was written into a socket or a pipe and not yet read
@@ -169,14 +169,19 @@ def _too_much(pid: int) -> str:
     own = {pid}
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
-    if len(own) > confine.allowed(resource.RLIMIT_NPROC, confine.MOST_PROCESSES) * 3 // 4:  # before the kernel refuses
+    if (
+        len(own) > confine.allowed(resource.RLIMIT_NPROC, confine.MOST_PROCESSES) * 3 // 4
+    ):  # before the kernel refuses
         return "processes"
     return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL or _too_many_locks(own) else ""
 
 
 def _too_many_locks(own: set[int]) -> bool:
-    with open("/proc/locks", encoding="ascii") as file:  # of this jail; no more of it is read than is needed
-        *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
+    try:
+        with open("/proc/locks", encoding="ascii") as file:  # of this jail; no more of it is read than is needed
+            *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
+    except OSError:
+        return False
     owners = {str(pid) for pid in own}
     return sum(line.split()[4] in owners for line in lines) > _MAX_LOCKS
 

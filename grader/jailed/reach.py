@@ -2,9 +2,9 @@
 
     python reach.py CHECK CONTROL PROGRAM ARGUMENT …
 
-It becomes `PROGRAM`, the zygote, at once. A child of it stays behind until the grader has sent over the socket `CHECK`
-what has to be hidden, and answers with the first path that leads there, or with nothing. So the zygote, whose memory
-every submission inherits, never knows what is hidden. `CONTROL` is the zygote's socket.
+It becomes `PROGRAM`, the zygote, at once. A child of it stays behind until the grader has sent over the socket
+`CHECK` what has to be hidden, and answers with the first path that leads there, or with nothing. So the zygote, whose
+memory every submission inherits, never knows what is hidden. `CONTROL` is the zygote's socket.
 
 A folder has as many paths as there are mounts that hold it, so the kernel's list of mounts is asked, not a list of
 names. This file needs nothing but the standard library: it also runs where nothing else can be imported.

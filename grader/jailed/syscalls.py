@@ -1,9 +1,9 @@
 """System calls that no answer needs and that a submission may not make.
 
-Memory that belongs to no process is not counted by any limit: that of shared anonymous mappings, which stays when it is
-given back, of semaphores, of huge pages that hang in a pipe, of buffers that are made larger. Namespaces can be nested,
-a lease on a file makes all others wait, the list of mounts says where the course lies, and what else is here has often
-been a way out of jails.
+Memory that belongs to no process is not counted by any limit: that of shared anonymous mappings, which stays when it
+is given back, of semaphores, of huge pages that hang in a pipe, of buffers that are made larger. Namespaces can be
+nested, a lease on a file makes all others wait, the list of mounts says where the course lies, and what else is here
+has often been a way out of jails.
 """
 
 from __future__ import annotations
@@ -65,7 +65,15 @@ _MACHINES = {
             "vmsplice": 75,
             "io_setup": 0,
         },
-        {"mmap": 222, "clone": 220, "socket": 198, "setsockopt": 208, "fcntl": 25, "setrlimit": 164, "prlimit64": 261},
+        {
+            "mmap": 222,
+            "clone": 220,
+            "socket": 198,
+            "setsockopt": 208,
+            "fcntl": 25,
+            "setrlimit": 164,
+            "prlimit64": 261,
+        },
     ),
 }
 # The same on all machines.
@@ -122,7 +130,8 @@ def program() -> bytes:
     for number in sorted(refused().values()):
         lines += _if(number, [refuse])
     lines += _if(partly["mmap"], [
-        (_LOAD, 0, 0, _FOURTH), (_IF_ANY_BIT, 2, 0, _HUGE), (_IF_ANY_BIT, 0, 2, _ANONYMOUS), (_IF_ANY_BIT, 0, 1, _SHARED),
+        (_LOAD, 0, 0, _FOURTH), (_IF_ANY_BIT, 2, 0, _HUGE),
+        (_IF_ANY_BIT, 0, 2, _ANONYMOUS), (_IF_ANY_BIT, 0, 1, _SHARED),
         refuse, allow,
     ])  # fmt: skip
     # Of a thread with open files of its own nobody would see how many it has.

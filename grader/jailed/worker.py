@@ -18,9 +18,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 import socket
 from typing import Any
 
+import numpy
 import torch
 
 from d2lblocks.checking.cases import Case
@@ -45,6 +47,8 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
         seed: of the random numbers, so that a notebook which runs twice does the same twice.
     """
     torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
     take_machine_as_usual()
     me = os.getpid()
     answers = {"run": _run, "look": _look, "observe": _observe}

@@ -60,7 +60,9 @@ def hand_in(base, student, *cells):
 
 
 # A folder of the system that lies in one that the jail needs, and is not needed itself.
-BELOW_USR = next(path for path in map(Path, ("/usr/share/doc", "/usr/share/man", "/usr/share/locale")) if path.is_dir())
+BELOW_USR = next(
+    path for path in map(Path, ("/usr/share/doc", "/usr/share/man", "/usr/share/locale")) if path.is_dir()
+)
 
 
 def below_usr(clone):
@@ -118,9 +120,10 @@ def test_what_is_hidden_is_looked_for_from_inside(monkeypatch):
 
 
 def test_what_python_needs_cannot_be_hidden():
-    with jail.Zygote() as zygote, pytest.raises(jail.JailError, match="because Python or .* lie in it, too"):
+    with jail.Zygote() as zygote:
         zygote.hide([Path(os.__file__).parent])
-        zygote.start()
+        with pytest.raises(jail.JailError, match="because Python or the system's programs lie in it, too"):
+            zygote.start()
 
 
 def test_all_paths_to_a_folder_are_known_also_those_through_other_mounts():
@@ -153,7 +156,7 @@ def run(zygote):
 
 @isolated
 def test_a_hidden_folder_is_empty_and_cannot_be_written_to(run):
-    folders = [str(BELOW_USR), "/python/lib/python{0}.{1}/idlelib".format(*sys.version_info)]
+    folders = [str(BELOW_USR), f"/python/lib/python3.{sys.version_info.minor}/idlelib"]
     source = f"""
 import os
 for folder in {folders}:

@@ -50,7 +50,10 @@ def attempt(what):
     {
         "shared memory of no file": ("attempt(lambda: mmap.mmap(-1, 2**20))", "EPERM"),
         "the same, validated": ("attempt(lambda: mmap.mmap(-1, 2**20, flags=mmap.MAP_ANONYMOUS | 3))", "EPERM"),
-        "shared memory of /dev/zero": ("attempt(lambda: mmap.mmap(os.open('/dev/zero', os.O_RDWR), 2**20))", "ENODEV"),
+        "shared memory of /dev/zero": (
+            "attempt(lambda: mmap.mmap(os.open('/dev/zero', os.O_RDWR), 2**20))",
+            "ENODEV",
+        ),
         "huge pages": ("attempt(lambda: mmap.mmap(-1, 2**21, flags=0x40022))", "EPERM"),
         "semaphores": ("call('semget', 0, 32000, 0o600)", "semget EPERM"),
         "pages in a pipe": ("call('vmsplice', os.pipe()[1], None, 0, 0)", "vmsplice EPERM"),
@@ -58,7 +61,8 @@ def attempt(what):
         "queues of messages": ("call('mq_open', b'/queue', os.O_CREAT | os.O_RDWR, 0o600, None)", "mq_open EMFILE"),
         "locks without an owner": (
             "import fcntl\n"
-            "attempt(lambda: fcntl.fcntl(os.open('x', os.O_CREAT | os.O_RDWR), 37, struct.pack('hhqqi', 1, 0, 0, 1, 0)))",
+            "lock = struct.pack('hhqqi', 1, 0, 0, 1, 0)\n"
+            "attempt(lambda: fcntl.fcntl(os.open('x', os.O_CREAT | os.O_RDWR), 37, lock))",
             "EPERM",
         ),
         "a thread with open files of its own": (

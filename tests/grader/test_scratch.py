@@ -62,7 +62,12 @@ def test_files_can_be_written_read_listed_run_and_pickled(run):
         "class Net(torch.nn.Linear):\n    pass\n\ntorch.save(Net(2, 2), 'net.pt')",
         "print(type(torch.load('net.pt', weights_only=False)) is Net, pickle.loads(pickle.dumps(Net)) is Net)",
     )
-    assert said.replace("\r", "").split("\n")[:4] == ["1 2 3", "text ['numbers.txt', 'x.txt'] True", "Writing script.py", "it runs"]
+    assert said.replace("\r", "").split("\n")[:4] == [
+        "1 2 3",
+        "text ['numbers.txt', 'x.txt'] True",
+        "Writing script.py",
+        "it runs",
+    ]
     assert said.count("it runs") == 3
     assert said.endswith("True True\n")
 

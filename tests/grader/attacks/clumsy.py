@@ -266,7 +266,10 @@ CLUMSY = (
         "writes_a_module",
         "writes its answer into a file, and imports it from there",
         "from mine import MyLinear\n",
-        notebook=with_cells("%%writefile mine.py\nimport torch\nfrom torch import nn\n\n\n" + my_linear("return F.relu(X @ self.weight + self.bias)", "import torch.nn.functional as F")),
+        notebook=with_cells(
+            "%%writefile mine.py\nimport torch\nfrom torch import nn\n\n\n"
+            + my_linear("return F.relu(X @ self.weight + self.bias)", "import torch.nn.functional as F")
+        ),
         shows="Writing mine.py",
     ),
     Mishap(
