@@ -1,11 +1,12 @@
-"""Kill a grading at random moments, and see that nothing is lost and nothing is wrong.
+"""Kill or stop a grading at random moments, and see that nothing is lost and nothing is wrong.
 
     python -m tools.kills --times 50
 
 A small class is graded once without disturbance. Then, again and again from the beginning, with one process killed
 at a random moment: the grader itself, one of its judges, the jail of one, the zygote in it, a worker with a student's
-code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In the
-end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no process may be
+code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In
+every third round the process is stopped (SIGSTOP) and not killed; the grader itself is continued a second later. In
+the end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no process may be
 left.
 """
 
@@ -18,6 +19,7 @@ import functools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +59,7 @@ class Kill:
         seed: from which the moment is drawn.
         moment: when, in seconds after the start.
         victim: who was killed; empty if there was nobody of the kind any more.
+        stopped: whether it was stopped instead.
         problems: what was not as it should be.
         seconds: how long it took until all was graded.
     """
@@ -66,9 +69,11 @@ class Kill:
     victim: str
     problems: tuple[str, ...]
     seconds: float
+    stopped: bool = False
 
     def __str__(self) -> str:
-        what = f"{self.victim} killed" if self.victim else "nobody there to kill"
+        how = "stopped" if self.stopped else "killed"
+        what = f"{self.victim} {how}" if self.victim else "nobody there to kill"
         more = f"; and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         said = "; ".join(self.problems[:3]) + more or "gradebook and notebooks are the same, nothing is left running"
         return f"seed {self.seed:>10}  {self.moment:5.2f} s  {what:<21} {self.seconds:5.1f} s  {said}"
@@ -138,21 +143,25 @@ class Trial:
                 found[f"file {path.relative_to(self.course.autograded)}"] = path.read_bytes()
         return found
 
-    def again(self, seed: int, victim: str, moment: float) -> Kill:
+    def again(self, seed: int, victim: str, moment: float, stop: bool = False) -> Kill:
         """Grade from the beginning, and kill.
 
         Args:
             seed: which of several processes of the kind, and for the log.
             victim: one of `VICTIMS`.
             moment: in seconds after the start. If there is nobody of the kind then, the next one is killed.
+            stop: whether it is stopped instead.
         """
         self.reset()
         start = time.monotonic()
         running = self._start()
         time.sleep(moment)
-        killed = _kill_one(running, victim, random.Random(seed))
+        killed = _kill_one(running, victim, random.Random(seed), stop)
         problems: list[str] = []
-        if killed == "grader":
+        if stop and killed == "grader":
+            time.sleep(1)
+            running.send_signal(signal.SIGCONT)
+        if killed == "grader" and not stop:
             running.wait()
             wrong = self._wrong_marks()
             problems += [f"after the kill: {line}" for line in wrong]
@@ -165,7 +174,7 @@ class Trial:
         )  # the machine was busy, perhaps; late moments would be after the end
         problems += self.differences()
         problems += [f"left running: {name}" for name in _left_running()]
-        return Kill(seed, moment, killed, tuple(problems), seconds)
+        return Kill(seed, moment, killed, tuple(problems), seconds, stop)
 
     def _wrong_marks(self) -> list[str]:
         """What is there must be right, finished or not."""
@@ -202,15 +211,19 @@ def _kind(process: psutil.Process, grader: int) -> str:
     return ""
 
 
-def _kill_one(running: subprocess.Popen[str], victim: str, chance: random.Random) -> str:
-    """Kill one process of a kind, as soon as there is one; returns whom, empty if the run ended before."""
+def _kill_one(running: subprocess.Popen[str], victim: str, chance: random.Random, stop: bool) -> str:
+    """Kill or stop one process of a kind, as soon as there is one; returns whom, empty if the run ended before."""
     while running.poll() is None:
         with contextlib.suppress(psutil.Error):
             grader = psutil.Process(running.pid)
             everybody = [grader, *(grader.children(recursive=True) if victim != "grader" else ())]
             found = [process for process in everybody if _kind(process, grader.pid) == victim]
             if found:
-                chance.choice(found).kill()
+                chosen = chance.choice(found)
+                if stop:
+                    chosen.suspend()
+                else:
+                    chosen.kill()
                 return victim
         time.sleep(0.002)
     return ""
@@ -261,8 +274,9 @@ def kill(times: int, seed: int, say: Callable[[str], None]) -> list[Kill]:
         while sum(bool(one.victim) for one in kills) < times:
             one = seed + number
             turn = number // len(victims) % 4
+            stop = number // len(victims) % 3 == 2
             moment = trial.seconds * (turn + random.Random(one).random()) / 4
-            kills.append(trial.again(one, victims[number % len(victims)], moment))
+            kills.append(trial.again(one, victims[number % len(victims)], moment, stop))
             say(str(kills[-1]))
             number += 1
     say(_summary(kills))
@@ -270,7 +284,7 @@ def kill(times: int, seed: int, say: Callable[[str], None]) -> list[Kill]:
 
 
 def _summary(kills: list[Kill]) -> str:
-    whom = Counter(one.victim for one in kills if one.victim)
+    whom = Counter(one.victim + (" stopped" if one.stopped else "") for one in kills if one.victim)
     bad = sum(bool(one.problems) for one in kills)
     counts = ", ".join(f"{name} {count}" for name, count in whom.items())
     done = f"{whom.total()} kills ({counts}) in {len(kills)} runs"

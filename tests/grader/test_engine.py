@@ -325,9 +325,9 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
     assert note.endswith("04.ipynb and 35 more.")
     order = class_run.Order(SOLUTIONS.parent, RELEASE.parent, seed=1)
     read, content = [], fingerprint.content
-    monkeypatch.setattr(fingerprint, "content", lambda path: read.append(path.name) or content(path))
+    monkeypatch.setattr(fingerprint, "content", lambda path: read.append(path) or content(path))
     fingerprint.fingerprint(order, class_run.Submission("ada", NAME, folder))
-    assert [name for name in read if name.endswith(".ipynb")] == [f"{NAME}.ipynb"]
+    assert [path for path in read if path.parent == folder] == [folder / f"{NAME}.ipynb"]
 
 
 @isolated

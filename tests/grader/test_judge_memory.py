@@ -6,11 +6,12 @@ import resource
 import nbformat
 import pytest
 
-from grader import class_run, jail
+from grader import class_run, engine, jail
 from grader.accuracy import right_answers
 from grader.authoring import load
+from grader.submissions import fill_in
 from tests import ROOT
-from tests.grader.attacks import ATTACKS
+from tests.grader.attacks import ATTACKS, POINTS
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
@@ -55,7 +56,7 @@ def grade_elsewhere(judge, folder):
     return outcome, growth
 
 
-@pytest.mark.parametrize("name", ["fat_observations"])
+@pytest.mark.parametrize("name", ["fat_observations", "fat_outputs"])
 def test_what_a_submission_sends_does_not_pile_up_in_the_judge(judge, right, tmp_path, name):
     (attack,) = (attack for attack in ATTACKS if attack.id == name)
     attack.hand_in(nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), right, tmp_path / NAME)
@@ -63,3 +64,26 @@ def test_what_a_submission_sends_does_not_pile_up_in_the_judge(judge, right, tmp
     assert growth < MAX_GROWTH, f"{growth / 2**20:.0f} MB"
     assert outcome.entry, outcome.problem
     assert attack.shows in outcome.entry.notebook
+
+
+def test_a_cell_that_shows_too_much_keeps_what_it_has_defined(judge, right, tmp_path):
+    """Honest, and 38 MB on the wire: the worker says that it is too large, and goes on."""
+    pictures = "from IPython.display import Image, display\ndisplay(*[Image(bytes(1_450_000), format='png')] * 20)\n"
+    notebook = fill_in(
+        nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), {**right, "my_linear": pictures + right["my_linear"]}
+    )
+    (tmp_path / NAME).mkdir()
+    nbformat.write(notebook, tmp_path / NAME / f"{NAME}.ipynb")
+    outcome = judge.grade(class_run.Submission("ada", NAME, tmp_path / NAME))
+    assert {name.removeprefix("test_"): score for name, score in outcome.entry.scores.items()} == POINTS
+    assert "the outputs of this cell are too large" in outcome.entry.notebook
+
+
+def test_who_sends_too_much_in_all_is_not_listened_to_any_more(judge, right, tmp_path, monkeypatch):
+    (attack,) = (attack for attack in ATTACKS if attack.id == "fat_outputs")
+    attack.hand_in(nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), right, tmp_path / NAME)
+    monkeypatch.setattr(engine, "MAX_BYTES_IN_ALL", 20 * 2**20)  # two of its cells
+    outcome = judge.grade(class_run.Submission("mallory", NAME, tmp_path / NAME))
+    assert outcome.entry.scores["test_centered_layer"] == POINTS["centered_layer"]
+    assert outcome.entry.scores["test_running_center"] == 0
+    assert "had shown more than 20 MB" in outcome.entry.notebook

@@ -198,6 +198,22 @@ if observing:
         shows="far more than an answer can need",
     ),
     Attack(
+        "fat_outputs",
+        "forges outputs of 15 MB in each cell, which take 60 MB where they are read",
+        my_linear(
+            "return X @ self.weight",
+            """
+import sys
+
+shell = sys.modules.get("grader.jailed.shell")
+if shell:
+    fat = {"output_type": "stream", "name": "stdout", "text": "x" * 99_000 + "\\N{GRINNING FACE}"}
+    shell.Outputs.finished = lambda self: [fat] * 150
+""",
+        ),
+        shows="all outputs of the notebook together are too large",
+    ),
+    Attack(
         "odd_answers",
         "forges answers of every wrong type",
         my_linear(
