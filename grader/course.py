@@ -24,12 +24,13 @@ from tornado.log import app_log
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from grader import timestamps
+from grader import folders, timestamps
 from grader.class_run import Order, Outcome, Submission, fingerprint, run
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
 from grader.release import keep_if_same, kept_on_error
+from grader.students import look_alike, problem_with
 
 SECONDS_FOR_A_LOCK = 10  # that another program may hold a gradebook of SQLite
 # The settings of nbgrader's `Autograde` that put the engine into it.
@@ -156,7 +157,9 @@ class Course:
 
     def assignments(self) -> list[str]:
         """Every folder of `solutions/` that has a notebook of its own name."""
-        return sorted(path.parent.name for path in self.solutions.glob("*/*.ipynb") if path.stem == path.parent.name)
+        if not self.solutions.is_dir():
+            return []
+        return [path.name for path in folders.entries(self.solutions) if (path / f"{path.name}.ipynb").is_file()]
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """The named assignments, or all.
@@ -200,8 +203,9 @@ class Course:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
         """
-        handed_in = sorted(self.submitted.glob(f"*/{assignment}"))
-        found = {path.parent.name: path for path in handed_in if not path.parent.name.startswith(".")}
+        students_there = (folder for folder in self._students() if not problem_with(folder.name))
+        handed_in = [folder / assignment for folder in students_there if os.access(folder, os.R_OK | os.X_OK)]
+        found = {path.parent.name: path for path in handed_in if path.is_symlink() or path.exists()}
         order = self.order()
         with self.gradebook() as gradebook:
             of = (
@@ -223,15 +227,25 @@ class Course:
     def not_looked_at(self) -> Iterator[str]:
         """What lies where submissions are put, and is not the submission of anybody for an assignment."""
         known = set(self.assignments())
-        for student in sorted(self.submitted.glob("[!.]*")):
-            if not student.is_dir():
+        for student in self._students():
+            if problem_with(student.name):
+                yield f"{student.name}, {problem_with(student.name)}"
+            elif not student.is_dir():
                 yield f"{student.name}, which is not a student's folder"
             elif not os.access(student, os.R_OK | os.X_OK):
                 yield f"{student.name}, which cannot be read"
             else:
-                for path in sorted(student.glob("[!.]*")):
+                for path in folders.entries(student):
                     if path.name not in known:
                         yield f"{student.name}/{path.name}, which is not the folder of an assignment"
+
+    def _students(self) -> list[Path]:
+        """What lies where submissions are put: the folders of students."""
+        return folders.entries(self.submitted) if self.submitted.is_dir() else []
+
+    def look_alike(self) -> list[list[str]]:
+        """Students' folders that look like those of one student, by name, in groups."""
+        return look_alike(folder.name for folder in self._students() if not problem_with(folder.name))
 
     def order(self, seed: int | None = None, isolated: bool = True) -> Order:
         """What a grading run of this course is about.

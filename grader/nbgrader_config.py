@@ -7,7 +7,7 @@ from pathlib import Path
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
-from grader import timestamps
+from grader import nbgrader_fixes
 from grader.folders import LEFT_BEHIND
 from grader.preprocessors import GradeInJail, WritePublicCases
 
@@ -23,8 +23,7 @@ c.CourseDirectory.release_directory = "../exercises"
 # Never handed out: references and secret cases, and what editors and systems leave behind.
 c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
 
-# One student's unreadable timestamp.txt must not keep the formgrader from listing an assignment.
-timestamps.be_tolerant()
+nbgrader_fixes.apply()
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 c.GenerateAssignment.preprocessors = [*GenerateAssignment().preprocessors, WritePublicCases]
