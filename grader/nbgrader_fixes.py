@@ -1,15 +1,16 @@
-"""Where nbgrader 0.9.6 gives up over one submission, or takes it for others: what the formgrader's buttons call."""
+"""Where nbgrader 0.9.6 gives up over one submission, or takes it for others: also behind the formgrader's buttons."""
 
 from __future__ import annotations
 
-import functools
 import glob
-from collections.abc import Callable
+import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+from nbgrader import utils
 from nbgrader.apps import NbGraderAPI
+from nbgrader.converters import base
 from nbgrader.coursedir import CourseDirectory
 
 from grader import timestamps
@@ -20,15 +21,12 @@ def apply() -> None:
 
     - An unreadable `timestamp.txt` counts as none. Otherwise, the formgrader cannot list the assignment, and nbgrader
       cannot grade it.
-    - The name of a student is a name. Otherwise, it is a pattern for folders: ``x*`` means many students, and
-      ``x [a]`` none.
+    - The name of a folder that exists is a name. Otherwise, it is a pattern: the student ``x*`` means many, and
+      ``x [a]`` nobody.
     """
     NbGraderAPI.get_submitted_timestamp = _of_submission
     CourseDirectory.get_existing_timestamp = _of_folder
-    for name in ("autograde", "generate_feedback"):
-        method = getattr(NbGraderAPI, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(NbGraderAPI, name, _of_exactly_one(method))
+    base.glob = utils.glob = SimpleNamespace(glob=_matching)
 
 
 def _of_submission(self: NbGraderAPI, assignment_id: str, student_id: str) -> datetime | None:
@@ -40,15 +38,9 @@ def _of_folder(self: CourseDirectory, dest_path: str) -> datetime | None:
     return timestamps.read(Path(dest_path)).date
 
 
-def _of_exactly_one(method: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    @functools.wraps(method)
-    def call(
-        self: NbGraderAPI, assignment_id: str, student_id: str | None = None, *args: Any, **more: Any
-    ) -> dict[str, Any]:
-        course = self.coursedir
-        places = (course.submitted_directory, course.autograded_directory)
-        if student_id and any(Path(course.format_path(at, student_id, assignment_id)).is_dir() for at in places):
-            student_id = glob.escape(student_id)
-        return method(self, assignment_id, student_id, *args, **more)
-
-    return call
+def _matching(pattern: str) -> list[str]:
+    """`glob.glob`, in which the name of a folder that exists is no pattern."""
+    if os.path.isdir(pattern):
+        return [pattern]
+    folder, name = os.path.split(pattern)
+    return glob.glob(os.path.join(glob.escape(folder) if os.path.isdir(folder) else folder, name))
