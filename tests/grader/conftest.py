@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from grader import folders
 from grader.course import Course
 from tests import ROOT
 
@@ -13,7 +14,7 @@ def course(tmp_path_factory):
     """An nbgrader course with nothing in it yet, released."""
     base = tmp_path_factory.mktemp("course")
     (base / "grader").mkdir()
-    shutil.copytree(ROOT / "solutions", base / "solutions", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "solutions", base / "solutions", ignore=folders.ignored)
     config = (ROOT / "grader" / "nbgrader_config.py").read_text(encoding="utf-8")
     # A loop in a cell must not hold up the tests for half a minute.
     (base / "grader" / "nbgrader_config.py").write_text(f"{config}\nc.Execute.timeout = 20\n", encoding="utf-8")

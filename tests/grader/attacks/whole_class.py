@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from grader import engine
+from grader import engine, folders
 from grader.__main__ import main
 from grader.course import Course
 from grader.submissions import solution_cells
@@ -60,9 +60,7 @@ class Class:
 def make_course(base: Path) -> Course:
     """A course with the one assignment, released."""
     (base / "grader").mkdir(parents=True)
-    shutil.copytree(
-        ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=folders.ignored)
     shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
     made = Course(base / "grader")
     made.release(NAME)
