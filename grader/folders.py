@@ -47,11 +47,13 @@ def walk(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: a folder cannot be read.
     """
-    for path in entries(folder):
-        if path.is_dir() and not path.is_symlink():
-            yield from walk(path)
-        else:
-            yield path
+    left = [folder]
+    while left:  # not by recursion: a student's folders may be a thousand deep
+        for path in entries(left.pop()):
+            if path.is_dir() and not path.is_symlink():
+                left.append(path)
+            else:
+                yield path
 
 
 def ignored(folder: str, names: list[str]) -> set[str]:

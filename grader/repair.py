@@ -26,6 +26,7 @@ from grader.pictures import Pictures
 MOST_BYTES = 50 * 2**20
 MOST_CELLS = 500
 MOST_CHARACTERS = 200_000  # of one cell's source
+MAX_NOTEBOOKS = 20  # in the folder of a submission
 MOST_NAMED = 5  # of files, in a sentence
 MOST_PICTURES = 20  # pasted into a text cell
 MOST_OF_A_PICTURE = 8_000_000  # characters
@@ -69,10 +70,18 @@ def find(
         raise BadSubmission(f"{folder} is not there any more; nothing was entered")
     if named.is_symlink():
         raise BadSubmission(f"{named.name} is a link, not a notebook")
-    found = notebooks(folder)
-    attempts = [each for path in found if (each := _attempt(path, assignment))]
+    try:
+        found = notebooks(folder)
+        attempts = [each for path in found if (each := _attempt(path, assignment))]
+        files = found or sorted(folders.walk(folder))
+    except OSError as error:
+        raise BadSubmission(f"{folder.name} cannot be read: {error.strerror}") from error
+    if len(found) > MAX_NOTEBOOKS:
+        raise BadSubmission(
+            f"there are {len(found)} notebooks, {MAX_NOTEBOOKS} at most; remove those that do not count"
+        )
     if not attempts and len(found) != 1:
-        there = [str(path.relative_to(folder)) for path in found or sorted(folders.walk(folder))]
+        there = [str(path.relative_to(folder)) for path in files]
         there = [name for name in there if name != "timestamp.txt"]
         raise BadSubmission(f"there is no {named.name}; there is {some(there) or 'nothing'}")
     chosen, reason = _newest(attempts, is_answered) if attempts else (found[0], "")
@@ -278,12 +287,14 @@ class _Repair:
     def _sort(self) -> None:
         """Find our cells among those of the submission; the others are the student's own."""
         by_grade_id = {_id(cell) for cell in self._cells} & self._ours.keys()
+        locked = [name for name, cell in self._ours.items() if _locked(cell) and name not in by_grade_id]
+        by_source = {_source(self._ours[name]): name for name in locked}
         by_id = {f"{cell.get('id')}": name for name, cell in self._ours.items() if name not in by_grade_id}
         last = ""
         for number, cell in enumerate(self._cells):
             name = _id(cell)
             if not name:
-                name = by_id.get(f"{cell.get('id')}", "")
+                name = by_id.get(f"{cell.get('id')}") or by_source.get(_source(cell), "")
                 if name in self._place or (name and self._ours[name].cell_type != cell.cell_type):
                     name = ""
             if name not in self._ours:
