@@ -92,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
         },
         alone=True,
     )
-    grading.add_argument("--students", nargs="+", default=[], metavar="STUDENT", help="default: all")
+    grading.add_argument(
+        "--students", nargs="+", action="extend", default=[], metavar="STUDENT", help="default: all; names of folders"
+    )
     grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
     grading.add_argument("--force", action="store_true", help="grade again what is graded")
     _add_jobs(grading)

@@ -23,6 +23,7 @@ from d2lblocks.checking.exercises import Check, Exercise, Known
 from d2lblocks.checking.observations import Observation
 from d2lblocks.checking.observe import observe
 from d2lblocks.checking.probes import NEEDS
+from grader import folders
 
 __all__ = ["Assignment", "Case", "Check", "Mistake", "Task", "assignments", "define", "exercises", "load", "normal"]
 
@@ -214,5 +215,6 @@ def load(folder: Path) -> Assignment:
 
 def assignments(solutions: Path) -> Iterator[Assignment]:
     """All assignments, in alphabetical order: every folder of `solutions/` that has a `reference.py`."""
-    for source in sorted(solutions.glob("*/reference.py")):
-        yield load(source.parent)
+    for folder in folders.entries(solutions):
+        if (folder / "reference.py").is_file():
+            yield load(folder)

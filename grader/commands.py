@@ -27,6 +27,7 @@ from grader.class_run import GraderError
 from grader.course import Course, CourseError, HandedIn, Mark
 from grader.progress import Progress, visible
 from grader.repair import some
+from grader.students import key, told_apart
 
 T = TypeVar("T")
 
@@ -73,10 +74,19 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
 
 def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None:
     """Grade what was handed in and not yet graded, with a zygote that may have been started before."""
-    chosen = {name: course.submissions(name, arguments.students) for name in course.choose(arguments.assignments)}
-    for student in arguments.students:
+    # `--students ada custom_layers` reads as if both were students.
+    students = [name for name in arguments.students if not _is_assignment(course, name)]
+    named = [name for name in arguments.students if name not in students]
+    if named and not students:
+        raise CourseError(f"--students needs the name of a student; {some(named)} is an assignment")
+    chosen = {name: course.submissions(name, students) for name in course.choose([*arguments.assignments, *named])}
+    for student in students:
         if not any(s.student == student for everything in chosen.values() for s in everything):
-            raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {course.submitted / student}")
+            there = {path.name for path in course.submitted.glob("*") if key(path.name) == key(student)} - {student}
+            hint = f"; there is {told_apart(sorted(there))}" if there else ""
+            place = course.submitted / student
+            raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {visible(str(place))}{hint}")
+    _warn_of_look_alikes(course)
     isolated = not arguments.no_isolation
     problem = jail.why_not() if isolated else ""
     if problem:
@@ -89,7 +99,7 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
         changed = course.settle_lateness(assignment)
         if changed:
             print(f"  the due date has changed; other points are deducted now: {visible(some(changed))}", flush=True)
-    if not arguments.students:
+    if not students:
         for line in course.not_looked_at():
             print(f"  not looked at: {visible(line)}", flush=True)
     if not due:
@@ -101,6 +111,15 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
     progress.end()
     if progress.failed:
         raise CourseError(f"{_count(progress.failed, 'submission')} could not be graded; see above")
+
+
+def _is_assignment(course: Course, name: str) -> bool:
+    return name in course.assignments() and not (course.submitted / name).exists()
+
+
+def _warn_of_look_alikes(course: Course) -> None:
+    for group in course.look_alike():
+        print(f"these folders look like one student, and count as {len(group)}: {told_apart(group)}", flush=True)
 
 
 def show_doctor(course: Course, arguments: Arguments) -> None:
@@ -169,6 +188,7 @@ def export(course: Course, arguments: Arguments) -> None:
 
 def status(course: Course, arguments: Arguments) -> None:
     """Show the marks of the class, by assignment, student and exercise."""
+    _warn_of_look_alikes(course)
     marks = course.marks()
     nothing = True
     for assignment in course.choose(arguments.assignments):

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
 
-from grader import timestamps
+from grader import folders, timestamps
 from grader.backup import make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, private_folders, run
 from grader.export import ExportMarks, by_hand
@@ -34,6 +34,7 @@ from grader.places import directory_of
 from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.release import keep_if_same
 from grader.replace import make_private, new_folder, recover
+from grader.students import look_alike, problem_with
 
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
@@ -153,7 +154,9 @@ class Course:
 
     def assignments(self) -> list[str]:
         """Every folder of `solutions/` that has a notebook of its own name."""
-        return sorted(path.parent.name for path in self.solutions.glob("*/*.ipynb") if path.stem == path.parent.name)
+        if not self.solutions.is_dir():
+            return []
+        return [path.name for path in folders.entries(self.solutions) if (path / f"{path.name}.ipynb").is_file()]
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """The named assignments, or all.
@@ -225,8 +228,9 @@ class Course:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
         """
-        handed_in = sorted(self.submitted.glob(f"*/{assignment}"))
-        found = {path.parent.name: path for path in handed_in if not path.parent.name.startswith(".")}
+        students_there = (folder for folder in self._students() if not problem_with(folder.name))
+        handed_in = [folder / assignment for folder in students_there if os.access(folder, os.R_OK | os.X_OK)]
+        found = {path.parent.name: path for path in handed_in if path.is_symlink() or path.exists()}
         order = self.order()
         with self.gradebook() as gradebook:
             of = (
@@ -248,15 +252,25 @@ class Course:
     def not_looked_at(self) -> Iterator[str]:
         """What lies where submissions are put, and is not the submission of anybody for an assignment."""
         known = set(self.assignments())
-        for student in sorted(self.submitted.glob("[!.]*")):
-            if not student.is_dir():
+        for student in self._students():
+            if problem_with(student.name):
+                yield f"{student.name}, {problem_with(student.name)}"
+            elif not student.is_dir():
                 yield f"{student.name}, which is not a student's folder"
             elif not os.access(student, os.R_OK | os.X_OK):
                 yield f"{student.name}, which cannot be read"
             else:
-                for path in sorted(student.glob("[!.]*")):
+                for path in folders.entries(student):
                     if path.name not in known:
                         yield f"{student.name}/{path.name}, which is not the folder of an assignment"
+
+    def _students(self) -> list[Path]:
+        """What lies where submissions are put: the folders of students."""
+        return folders.entries(self.submitted) if self.submitted.is_dir() else []
+
+    def look_alike(self) -> list[list[str]]:
+        """Students' folders that look like those of one student, by name, in groups."""
+        return look_alike(folder.name for folder in self._students() if not problem_with(folder.name))
 
     def order(self, seed: int | None = None, isolated: bool = True) -> Order:
         """What a grading run of this course is about.

@@ -25,8 +25,10 @@ from d2lblocks.checking.limits import PATIENCE
 from d2lblocks.checking.observations import BadObservation, Observation, decode_observation
 from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import in_words
+from grader import legible
 from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import TOO_LARGE, Patience, TooLarge, WireError, receive_patiently, send_patiently
+from grader.pictures import Pictures
 from grader.repair import Repaired, harmless
 
 SECONDS_FOR_A_CELL = 30.0
@@ -192,6 +194,7 @@ def grade(
     notebook.cells = [NotebookNode(cell) for cell in notebook.cells]
     reports: dict[str, Report] = {}
     notes = [*repaired.notes]
+    pictures = Pictures()
     count = shown = 0
     try:
         for cell in notebook.cells:
@@ -208,7 +211,7 @@ def grade(
                 cell.outputs = [_result(Progress(tuple(reports.values())), count)]
             else:
                 answer = worker.run(cell.source)
-                cell.outputs = _outputs(answer, count)
+                cell.outputs = _outputs(answer, count, pictures)
                 notes += _changed_settings(answer, cell, count, exercises)
                 shown += len(json.dumps(cell.outputs))
                 if shown > MOST_SHOWN:
@@ -216,6 +219,9 @@ def grade(
                     cell.outputs = [NotebookNode(output_type="stream", name="stderr", text=text)]
     finally:
         worker.end()
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("locked"):
+            cell.source = legible.code(cell.source)
     if notes:
         notebook.cells.insert(0, _as_cell(notes))
     return notebook
@@ -244,7 +250,7 @@ _MARKDOWN = re.compile(r"[\\`*_\[\]$~|]")
 
 def _literally(text: str) -> str:
     """A text in which Markdown finds nothing to do: on one line, no tags, no links."""
-    return _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split())))
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(legible.text(text).split())))
 
 
 def _exercise_of(cell: NotebookNode, exercises: Mapping[str, Exercise]) -> str:
@@ -332,7 +338,7 @@ def _result(shown: Report | Progress, count: int) -> NotebookNode:
     )
 
 
-def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
+def _outputs(answer: dict[str, Any] | Lost, count: int, pictures: Pictures) -> list[NotebookNode]:
     """A cell's outputs, as nbformat wants them; what a stranger sent otherwise is left out."""
     if isinstance(answer, Lost):
         text = f"This cell {answer.message}."
@@ -344,7 +350,7 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
     room = MOST_OF_A_CELL
     outputs = answer.get("outputs")
     for output in outputs[:MOST_OUTPUTS] if isinstance(outputs, list) else ():
-        made = _output(output, count)
+        made = _output(output, count, pictures)
         if made is not None:
             room -= len(str(made))
             if room < 0:
@@ -354,13 +360,16 @@ def _outputs(answer: dict[str, Any] | Lost, count: int) -> list[NotebookNode]:
     return kept
 
 
-def _output(output: Any, count: int) -> NotebookNode | None:
+_OF_TERMINALS = "\x1b\r\b"  # colours and progress bars
+
+
+def _output(output: Any, count: int, pictures: Pictures) -> NotebookNode | None:
     match output:
         case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
-            return NotebookNode(output_type="stream", name=name, text=text[:MOST_TEXT])
+            return NotebookNode(output_type="stream", name=name, text=legible.text(text[:MOST_TEXT], _OF_TERMINALS))
         case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
-            lines = [line[:MOST_TEXT] for line in lines[:100] if isinstance(line, str)]
-            kind, value = kind[:MOST_OF_A_NAME], value[:MOST_TEXT]
+            lines = [legible.text(line[:MOST_TEXT], _OF_TERMINALS) for line in lines[:100] if isinstance(line, str)]
+            kind, value = (legible.text(part) for part in (kind[:MOST_OF_A_NAME], value[:MOST_TEXT]))
             return NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines)
         case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
             data = {
@@ -368,8 +377,15 @@ def _output(output: Any, count: int) -> NotebookNode | None:
                 for mime in SHOWN
                 if isinstance(data.get(mime), str)
             }
+            for mime in ("image/png", "image/jpeg"):
+                problem = pictures.problem_with(mime, data[mime]) if mime in data else ""
+                if problem:
+                    del data[mime]
+                    data["text/plain"] = f"{data.get('text/plain', '')}\n(a picture is not shown: {problem})".strip()
             if not data:
                 return None
+            if "text/plain" in data:
+                data["text/plain"] = legible.text(data["text/plain"], _OF_TERMINALS)
             if "text/latex" in data:
                 data["text/latex"] = harmless(data["text/latex"])
             made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())

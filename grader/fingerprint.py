@@ -46,7 +46,8 @@ def fingerprint(order: Order, submission: Submission) -> str:
         for path in found:
             # Of several attempts the newest is graded: which one that is, the times of their files may say.
             time = path.stat().st_mtime_ns if len(found) > 1 else 0
-            digest.add(os.fsencode(path.name), content(path), time)
+            looked_at = len(found) <= repair.MAX_NOTEBOOKS
+            digest.add(os.fsencode(path.name), content(path) if looked_at else b"", time)
     digest.add(timestamps.content(submission.folder) or b"")
     return digest.hex()
 

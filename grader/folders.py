@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-# In the form that nbgrader's `CourseDirectory.ignore` takes; upper and lower case are the same.
-LEFT_BEHIND = (
-    ".*",  # .ipynb_checkpoints, .DS_Store, ._name, .~lock.name#, .git, .name.swp, .idea, .vscode
-    *("__pycache__", "*.pyc", "__MACOSX"),
-    *("Thumbs.db", "ehthumbs.db", "desktop.ini", "~$*"),
-    *("*~", "#*#", "*.swp", "*.swo", "*.crdownload", "*.part"),
-)
-_LOWER = tuple(pattern.lower() for pattern in LEFT_BEHIND)
+# .ipynb_checkpoints, .DS_Store, ._name, .~lock.name#, .git, .name.swp, .idea, .vscode; of Python; of a Mac's archives
+_FOLDERS = (".*", "__pycache__", "__MACOSX")
+_FILES = (".*", "*.pyc", "Thumbs.db", "ehthumbs.db", "desktop.ini", "~$*", "*~", "#*#", "*.swp", "*.swo", "*.part")
+# In the form that nbgrader's `CourseDirectory.ignore` takes.
+LEFT_BEHIND = tuple(dict.fromkeys((*_FOLDERS, *_FILES)))
 
 
-def is_left_behind(name: str) -> bool:
-    """Whether an editor or an operating system leaves files or folders of this name."""
-    return any(fnmatchcase(name.lower(), pattern) for pattern in _LOWER)
+def is_left_behind(path: Path) -> bool:
+    """Whether a file or folder has a name of those that an editor or an operating system gives."""
+    patterns = _FOLDERS if path.is_dir() else _FILES
+    return any(fnmatchcase(path.name.lower(), pattern.lower()) for pattern in patterns)
 
 
 def entries(folder: Path) -> list[Path]:
@@ -27,7 +25,7 @@ def entries(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    return sorted(path for path in folder.iterdir() if not is_left_behind(path.name))
+    return sorted(path for path in folder.iterdir() if not is_left_behind(path))
 
 
 def files(folder: Path, suffix: str = "") -> list[Path]:
@@ -49,13 +47,15 @@ def walk(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: a folder cannot be read.
     """
-    for path in entries(folder):
-        if path.is_dir() and not path.is_symlink():
-            yield from walk(path)
-        else:
-            yield path
+    left = [folder]
+    while left:  # not by recursion: a student's folders may be a thousand deep
+        for path in entries(left.pop()):
+            if path.is_dir() and not path.is_symlink():
+                left.append(path)
+            else:
+                yield path
 
 
-def ignored(_: str, names: list[str]) -> set[str]:
+def ignored(folder: str, names: list[str]) -> set[str]:
     """What `shutil.copytree` leaves out, as its `ignore`."""
-    return {name for name in names if is_left_behind(name)}
+    return {name for name in names if is_left_behind(Path(folder, name))}

@@ -7,7 +7,7 @@ from pathlib import Path
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades, SaveCells
 
-from grader import timestamps
+from grader import nbgrader_fixes
 from grader.export import ExportMarks
 from grader.folders import LEFT_BEHIND
 from grader.keep_marks import KeepMarks
@@ -25,8 +25,7 @@ c.CourseDirectory.release_directory = "../exercises"
 # Never handed out: references and secret cases, and what editors and systems leave behind.
 c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
 
-# One student's unreadable timestamp.txt must not keep the formgrader from listing an assignment.
-timestamps.be_tolerant()
+nbgrader_fixes.apply()
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 # What can fail comes first; then the cells go into the gradebook, which keeps the marks of those that still exist.

@@ -19,15 +19,18 @@ from typing import Any
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
-from grader import folders
+from grader import folders, legible
 from grader.jailed.wire import parse
+from grader.pictures import Pictures
 
 MOST_BYTES = 50 * 2**20
 MOST_CELLS = 500
 MOST_CHARACTERS = 200_000  # of one cell's source
+MAX_NOTEBOOKS = 20  # in the folder of a submission
 MOST_NAMED = 5  # of files, in a sentence
 MOST_PICTURES = 20  # pasted into a text cell
 MOST_OF_A_PICTURE = 8_000_000  # characters
+MOST_OF_A_NAME = 200
 
 
 class BadSubmission(Exception):
@@ -67,10 +70,18 @@ def find(
         raise BadSubmission(f"{folder} is not there any more; nothing was entered")
     if named.is_symlink():
         raise BadSubmission(f"{named.name} is a link, not a notebook")
-    found = notebooks(folder)
-    attempts = [each for path in found if (each := _attempt(path, assignment))]
+    try:
+        found = notebooks(folder)
+        attempts = [each for path in found if (each := _attempt(path, assignment))]
+        files = found or sorted(folders.walk(folder))
+    except OSError as error:
+        raise BadSubmission(f"{folder.name} cannot be read: {error.strerror}") from error
+    if len(found) > MAX_NOTEBOOKS:
+        raise BadSubmission(
+            f"there are {len(found)} notebooks, {MAX_NOTEBOOKS} at most; remove those that do not count"
+        )
     if not attempts and len(found) != 1:
-        there = [str(path.relative_to(folder)) for path in found or sorted(folders.walk(folder))]
+        there = [str(path.relative_to(folder)) for path in files]
         there = [name for name in there if name != "timestamp.txt"]
         raise BadSubmission(f"there is no {named.name}; there is {some(there) or 'nothing'}")
     chosen, reason = _newest(attempts, is_answered) if attempts else (found[0], "")
@@ -261,6 +272,7 @@ class _Repair:
         self._answers: dict[str, int] = {}
         self._added: dict[str, list[int]] = {"": []}  # the student's own, behind each of our cells
         self._instead: dict[str, str] = {}  # what is put where an answer stands elsewhere
+        self._pictures = Pictures()
         self._sort()
 
     def _names_defined(self) -> Iterator[set[str]]:
@@ -275,12 +287,14 @@ class _Repair:
     def _sort(self) -> None:
         """Find our cells among those of the submission; the others are the student's own."""
         by_grade_id = {_id(cell) for cell in self._cells} & self._ours.keys()
+        locked = [name for name, cell in self._ours.items() if _locked(cell) and name not in by_grade_id]
+        by_source = {_source(self._ours[name]): name for name in locked}
         by_id = {f"{cell.get('id')}": name for name, cell in self._ours.items() if name not in by_grade_id}
         last = ""
         for number, cell in enumerate(self._cells):
             name = _id(cell)
             if not name:
-                name = by_id.get(f"{cell.get('id')}", "")
+                name = by_id.get(f"{cell.get('id')}") or by_source.get(_source(cell), "")
                 if name in self._place or (name and self._ours[name].cell_type != cell.cell_type):
                     name = ""
             if name not in self._ours:
@@ -425,6 +439,7 @@ class _Repair:
             self.notes.append(f"Cells were missing and have been put back: {', '.join(missing)}.")
         if [*self._place] != [name for name in self._ours if name in self._place]:
             self.notes.append("Cells had been moved; they were run in the order of the assignment.")
+        self._note_what_is_out_of_sight()
         result = copy.deepcopy(NotebookNode({k: value for k, value in self._release.items() if k != "cells"}))
         result.cells = self._own("")
         for cell in copy.deepcopy(self._release.cells):
@@ -433,7 +448,9 @@ class _Repair:
             if name in self._instead and cell.cell_type == "code":
                 cell.source = self._instead[name]
             elif answer is not None and _source(answer) != _source(cell):
-                cell.update({"source": _source(answer)} if cell.cell_type == "code" else _text(answer))
+                cell.update(
+                    {"source": _source(answer)} if cell.cell_type == "code" else _text(answer, self._pictures)
+                )
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
             result.cells.append(cell)
@@ -441,7 +458,21 @@ class _Repair:
         return result
 
     def _own(self, behind: str) -> list[NotebookNode]:
-        return [_plain_cell(self._cells[number], number) for number in self._added.get(behind, [])]
+        return [_plain_cell(self._cells[number], number, self._pictures) for number in self._added.get(behind, [])]
+
+    def _note_what_is_out_of_sight(self) -> None:
+        """Say where a person who reads the notebook would not see what is run."""
+        numbers = {number: f"the cell {name!r}" for name, number in self._answers.items()}
+        numbers |= {number: f"your cell {number + 1}" for added in self._added.values() for number in added}
+        found = [
+            f"In {where}, {remark}."
+            for number, where in sorted(numbers.items())
+            if self._cells[number].cell_type == "code"
+            for remark in legible.remarks(_source(self._cells[number]))
+        ]
+        self.notes += found[:MOST_NAMED]
+        if len(found) > MOST_NAMED:
+            self.notes.append(f"The like of that is in {len(found) - MOST_NAMED} more places.")
 
 
 # At the beginning of a line: what Python defines at the top of a cell. It is not compiled: that can crash the grader.
@@ -501,7 +532,6 @@ _ALIVE = re.compile(
     re.IGNORECASE,
 )
 _PICTURE = re.compile(r"!(\[[^\[\]<&\n]*\]\(attachment:([\w.-]+)\))", re.ASCII)
-_BASE64 = re.compile(r"[A-Za-z0-9+/=\n]*")
 
 
 def harmless(text: str, pictures: Collection[str] = ()) -> str:
@@ -526,31 +556,39 @@ def _broken(text: str) -> str:
     return _ALIVE.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
 
 
-def _pictures(cell: NotebookNode) -> dict[str, dict[str, str]]:
-    """The pictures that were pasted into a text cell, by name."""
+def _pictures(cell: NotebookNode, pictures: Pictures) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The pictures that were pasted into a text cell, by name; and what is said of those that are not shown."""
     given = cell.get("attachments")
     kept: dict[str, dict[str, str]] = {}
-    for name, data in given.items() if isinstance(given, dict) else ():
+    said = []
+    for name, data in list(given.items())[:MOST_PICTURES] if isinstance(given, dict) else ():
         for mime in ("image/png", "image/jpeg"):
             content = data.get(mime) if isinstance(data, dict) else None
-            if isinstance(content, str) and len(content) <= MOST_OF_A_PICTURE and _BASE64.fullmatch(content):
-                kept[name] = {mime: content}
-    return dict(list(kept.items())[:MOST_PICTURES])
+            if isinstance(content, list):
+                content = "".join(str(line) for line in content)
+            if isinstance(content, str) and len(content) <= MOST_OF_A_PICTURE:
+                problem = pictures.problem_with(mime, content)
+                if problem:
+                    said.append(f"(The picture {name[:MOST_OF_A_NAME]} is not shown: {problem}.)")
+                else:
+                    kept[name] = {mime: content}
+    return kept, said
 
 
-def _text(cell: NotebookNode) -> dict[str, Any]:
-    """The source of a text cell, harmless, and its pictures."""
-    pictures = _pictures(cell)
-    text = {"source": harmless(_source(cell), pictures)}
-    return {**text, "attachments": pictures} if pictures else text
+def _text(cell: NotebookNode, pictures: Pictures) -> dict[str, Any]:
+    """The source of a text cell, harmless and legible, and its pictures."""
+    kept, said = _pictures(cell, pictures)
+    source = "\n\n".join([legible.text(_source(cell)), *map(legible.text, said)])
+    text = {"source": harmless(source, kept)}
+    return {**text, "attachments": kept} if kept else text
 
 
-def _plain_cell(cell: NotebookNode, number: int) -> NotebookNode:
+def _plain_cell(cell: NotebookNode, number: int, pictures: Pictures) -> NotebookNode:
     """A cell that the student has added, without what a notebook may carry besides its source."""
     name = f"added-{number}"
     match cell.cell_type:
         case "code":
             return nbformat.v4.new_code_cell(_source(cell), id=name)
         case "raw":
-            return nbformat.v4.new_raw_cell(harmless(_source(cell)), id=name)
-    return nbformat.v4.new_markdown_cell(**_text(cell), id=name)
+            return nbformat.v4.new_raw_cell(harmless(legible.text(_source(cell))), id=name)
+    return nbformat.v4.new_markdown_cell(**_text(cell, pictures), id=name)

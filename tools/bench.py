@@ -41,7 +41,7 @@ from d2lblocks.checking.check import observe_all
 from d2lblocks.checking.exercises import Exercise
 from d2lblocks.checking.observe import observe
 from d2lblocks.tables import Table
-from grader import repair, sample
+from grader import folders, repair, sample
 from grader.authoring import load
 from grader.jail import default_jobs
 from grader.submissions import fill_in
@@ -101,15 +101,15 @@ class Run:
 
 def chosen(count: int) -> list[Work]:
     """Submissions of the sample class, as many of each assignment, in the order in which the class hands them in."""
-    folders = sorted(path.parent for path in (ROOT / "solutions").glob("*/reference.py"))
+    found_in = [folder for folder in folders.entries(ROOT / "solutions") if (folder / "reference.py").is_file()]
     everybody = sample.students(
-        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in folders]
+        [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in found_in]
     )
     found: list[Work] = []
-    for folder in folders:
+    for folder in found_in:
         release = nbformat.read(ROOT / "exercises" / folder.name / f"{folder.name}.ipynb", as_version=4)
         own = [student for student in everybody if folder.name in student.answers]
-        wanted = count // len(folders)
+        wanted = count // len(found_in)
         for k in range(wanted):
             student = own[k * len(own) // wanted]
             answers = student.answers[folder.name]
@@ -124,7 +124,7 @@ def course(work: Sequence[Work], plain: bool) -> Iterator[Path]:
     """An nbgrader course of its own in which these submissions have been handed in and none is graded."""
     with tempfile.TemporaryDirectory() as made:
         base = Path(made)
-        shutil.copytree(ROOT / "solutions", base / "solutions", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "solutions", base / "solutions", ignore=folders.ignored)
         root = base / "grader"
         root.mkdir()
         shutil.copy(ROOT / "grader" / "nbgrader_config.py", root)

@@ -80,7 +80,7 @@ def fingerprint() -> str:
     # Not this project, which is hashed below, and which Python may find once or twice, depending on where it starts.
     installed = {f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.name != "layers-and-blocks"}
     digest.update("\n".join(sorted(installed)).encode())
-    sources = [p for p in (ROOT / "d2lblocks").rglob("*") if "__pycache__" not in p.parts]
+    sources = [p for p in (ROOT / "d2lblocks").rglob("*") if not {"__pycache__", ".ipynb_checkpoints"} & {*p.parts}]
     # Data that chapters read; not the pages themselves, and not the folders that belong to the site (_ext, ...).
     sources += [
         p

@@ -40,6 +40,7 @@ from d2lblocks.checking.judge import TOLERANCE, judge
 from d2lblocks.checking.observations import MOST_CHARACTERS, encode
 from grader import class_run, engine
 from grader.jailed import wire
+from grader.pictures import Pictures
 
 ROOT = Path(__file__).resolve().parent.parent
 EXERCISES = {
@@ -438,7 +439,7 @@ def outputs(chance: random.Random, count: Count) -> None:
     except (ValueError, RecursionError):  # it would not have arrived
         count.add("outputs refused", time.process_time() - start)
         return
-    kept = engine._outputs(answer, 3)
+    kept = engine._outputs(answer, 3, Pictures())
     cell = nbformat.v4.new_code_cell("1", id="one", outputs=kept, execution_count=3)
     notebook = nbformat.v4.new_notebook(cells=[cell])
     nbformat.validate(notebook)

@@ -33,7 +33,7 @@ from typing import Any
 import nbformat
 import psutil
 
-from grader import jail, sample
+from grader import folders, jail, sample
 from grader.authoring import load
 from grader.course import Course
 from grader.record import FINGERPRINT
@@ -88,8 +88,7 @@ class Trial:
     """
 
     def __init__(self, base: Path, students: int = STUDENTS) -> None:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "solutions" / ASSIGNMENT, base / "solutions" / ASSIGNMENT, ignore=ignored)
+        shutil.copytree(ROOT / "solutions" / ASSIGNMENT, base / "solutions" / ASSIGNMENT, ignore=folders.ignored)
         (base / "grader").mkdir()
         shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
         self.course = Course(base / "grader")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from grader import folders
 from grader.course import Course
 from tests import ROOT
 
@@ -14,7 +15,7 @@ def released(tmp_path_factory):
     """An nbgrader course with nothing in it yet, released; for copies only."""
     base = tmp_path_factory.mktemp("released")
     (base / "grader").mkdir()
-    shutil.copytree(ROOT / "solutions", base / "solutions", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "solutions", base / "solutions", ignore=folders.ignored)
     config = (ROOT / "grader" / "nbgrader_config.py").read_text(encoding="utf-8")
     # Nothing that the tests have a kernel run takes long by itself; the machine may.
     (base / "grader" / "nbgrader_config.py").write_text(f"{config}\nc.Execute.timeout = 300\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from torch import nn
 from d2lblocks.checking.check import examine
 from d2lblocks.checking.exercises import read_public
 from d2lblocks.checking.observations import encode
+from grader import folders
 from grader.authoring import assignments
 from grader.release import keep_if_same, same
 from tests import ROOT
@@ -22,21 +23,21 @@ ASSIGNMENTS = {assignment.name: assignment for assignment in assignments(ROOT / 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_the_committed_release_is_what_the_solutions_give(name, course):
     committed, made = ROOT / "exercises" / name, course.exercises / name
-    assert {path.name for path in committed.iterdir() if path.suffix != ".pyc"} == {f"{name}.ipynb", "public.json"}
-    assert {path.name for path in made.iterdir()} == {f"{name}.ipynb", "public.json"}
+    assert {path.name for path in folders.walk(committed)} == {f"{name}.ipynb", "public.json"}
+    assert {path.name for path in folders.walk(made)} == {f"{name}.ipynb", "public.json"}
     notebook = f"{name}.ipynb"
     assert (committed / notebook).read_text(encoding="utf-8") == (made / notebook).read_text(encoding="utf-8")
     assert same(read_public(committed / "public.json"), read_public(made / "public.json"))
 
 
 def test_nothing_else_is_released():
-    assert {path.name for path in (ROOT / "exercises").iterdir()} == set(ASSIGNMENTS)
+    assert {path.name for path in folders.entries(ROOT / "exercises")} == set(ASSIGNMENTS)
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_no_solution_reference_or_secret_case_is_in_it(name):
     folder, assignment = ROOT / "exercises" / name, ASSIGNMENTS[name]
-    released = "".join(path.read_text(encoding="utf-8") for path in folder.iterdir())
+    released = "".join(path.read_text(encoding="utf-8") for path in folders.files(folder))
     assert not re.search(r"(BEGIN|END) (SOLUTION|HIDDEN)|grader\.inside|\bsecret_|reference\.py", released)
     notebook = nbformat.read(ROOT / "solutions" / name / f"{name}.ipynb", as_version=4)
     worked = "\n".join(re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", _code(notebook), flags=re.S))

@@ -186,9 +186,12 @@ def test_a_copy_of_the_stub_undoes_nothing(release, notebook, first):
         assert result.notes
 
 
-def test_metadata_that_is_lost_everywhere(release, notebook):
+@pytest.mark.parametrize("ids_too", [False, True])
+def test_metadata_that_is_lost_everywhere(release, notebook, ids_too):
     for cell in notebook.cells:
         cell.metadata.clear()
+        if ids_too:
+            cell.pop("id", None)
     result = repaired(release, notebook)
     assert code_of(result) == usual()
 
@@ -367,6 +370,29 @@ def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
     (folder / "upload" / f"{NAME}.ipynb").touch()
     with pytest.raises(repair.BadSubmission, match=f"there is upload/{NAME}.ipynb"):
         chosen(folder)
+
+
+def test_more_notebooks_than_anybody_needs_are_refused(hand_in):
+    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_NOTEBOOKS + 1)})
+    with pytest.raises(repair.BadSubmission, match="there are 21 notebooks, 20 at most"):
+        chosen(folder)
+
+
+def test_folders_in_folders_in_folders_are_no_submission(hand_in):
+    folder = hand_in()
+    before = os.getcwd()
+    try:
+        os.chdir(folder)
+        for _ in range(1500):
+            os.mkdir("a")
+            os.chdir("a")
+        with pytest.raises(repair.BadSubmission, match="there is nothing"):
+            chosen(folder)
+        for _ in range(1500):
+            os.chdir("..")
+            os.rmdir("a")
+    finally:
+        os.chdir(before)
 
 
 def test_what_is_graded_decides_whether_it_is_graded_again(hand_in, release):

@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 
-from grader import jail, sample
+from grader import folders, jail, sample
 from grader.__main__ import main
 from grader.authoring import load
 from grader.course import Course
@@ -24,9 +24,7 @@ ISOLATION = ["--no-isolation"] if jail.why_not() or jail.try_walls() else []
 def course(tmp_path_factory):
     """A course with one assignment and a few students who answer this and that, quickly."""
     base = tmp_path_factory.mktemp("resume")
-    shutil.copytree(
-        ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=folders.ignored)
     (base / "grader").mkdir()
     shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
     made = Course(base / "grader")

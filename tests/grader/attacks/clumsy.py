@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -85,7 +86,41 @@ def as_version_3(folder: Path) -> None:
     with_cells("print('This was ' + 'written long ago')")(notebook)
     old = nbformat.convert(notebook, 3)
     assert old["nbformat"] == 3
-    path.write_text(json.dumps(old), encoding="utf-8")
+    path.write_text(nbformat.v3.writes_json(old), encoding="utf-8")
+
+
+def as_utf_16(folder: Path) -> None:
+    """The notebook as an editor under Windows may save it."""
+    path = folder / f"{NAME}.ipynb"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
+
+
+def type_again(notebook: NotebookNode) -> None:
+    """The answer's cell was deleted and typed again."""
+    cell = own_cell(notebook, ATTACKED)
+    notebook.cells[notebook.cells.index(cell)] = nbformat.v4.new_code_cell(cell.source)
+
+
+def lose_metadata(notebook: NotebookNode) -> None:
+    """Another program has saved it."""
+    for cell in notebook.cells:
+        cell.metadata.clear()
+
+
+def two_attempts(folder: Path) -> None:
+    """A wrong answer first; then the right one, in a second upload."""
+    first, second = folder / f"{NAME}.ipynb", folder / f"{NAME} (1).ipynb"
+    first.rename(second)
+    notebook = nbformat.read(second, as_version=4)
+    own_cell(notebook, ATTACKED).source = "class MyLinear(nn.Module):\n    pass"
+    nbformat.write(notebook, first)
+    hour_before = second.stat().st_mtime - 3600
+    os.utime(first, (hour_before, hour_before))
+
+
+def download_again(folder: Path) -> None:
+    """The assignment was downloaded a second time, and everything uploaded."""
+    shutil.copy(ROOT / "exercises" / NAME / f"{NAME}.ipynb", folder / f"{NAME} (1).ipynb")
 
 
 def of_another_assignment(folder: Path) -> None:
@@ -201,6 +236,28 @@ CLUMSY = (
         "hands in the format of an older Jupyter",
         folder=as_version_3,
         shows="This was written long ago",
+    ),
+    Mishap("utf_16", "saves the notebook in another encoding", folder=as_utf_16),
+    Mishap(
+        "answer_retyped",
+        "deletes the answer's cell and types it again",
+        notebook=type_again,
+        says="was missing; your cell that defines MyLinear was graded in its place",
+    ),
+    Mishap(
+        "lost_metadata", "saves the notebook with a program that drops nbgrader's metadata", notebook=lose_metadata
+    ),
+    Mishap(
+        "two_attempts",
+        "hands in a second attempt beside the first",
+        folder=two_attempts,
+        says="(1).ipynb was graded: its name has the highest number, its file is the newest",
+    ),
+    Mishap(
+        "downloaded_again",
+        "hands in an empty copy beside the notebook",
+        folder=download_again,
+        says="custom_layers.ipynb was graded: in the others nothing is answered",
     ),
     Mishap(
         "syntax_error",

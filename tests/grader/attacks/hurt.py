@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
 from tests.grader.attacks.base import (
     BEHIND,
     CRASHED,
@@ -12,6 +19,30 @@ from tests.grader.attacks.base import (
     my_linear,
     with_text,
 )
+
+
+def pixel_bomb(size: int = 16_000) -> bytes:
+    """A PNG of 256 million pixels in 42 KB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packed, row = zlib.compressobj(9), bytes(1 + size // 8)
+    data = b"".join(packed.compress(row) for _ in range(size)) + packed.flush()
+    header = struct.pack(">IIBBBBB", size, size, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def bombs(notebook: NotebookNode) -> None:
+    """Pictures that fill the memory of who looks at them: twenty that a cell shows, twenty in a text."""
+    bomb = base64.b64encode(pixel_bomb()).decode()
+    show = (
+        f"from IPython.display import display\nfor _ in range(20):\n    display({{'image/png': '{bomb}'}}, raw=True)"
+    )
+    text = nbformat.v4.new_markdown_cell(" ".join(f"![](attachment:{number}.png)" for number in range(20)))
+    text.attachments = {f"{number}.png": {"image/png": bomb} for number in range(20)}
+    notebook.cells += [text, nbformat.v4.new_code_cell(show)]
+
 
 HURT = (
     Attack(
@@ -245,6 +276,25 @@ if "grader.jailed.shell" in sys.modules:
         notebook=with_text("<script>alert(1)</script>\n\n" + "[" * 20_000 + "*a " * 5_000 + "> " * 3_000),
         most=8,
         shows="*a *a *a",
+    ),
+    Attack(
+        "pixel_bomb",
+        "shows and pastes pictures of 16,000 × 16,000 pixels",
+        notebook=bombs,
+        most=8,
+        shows="a picture is not shown: it has 16,000 × 16,000 pixels",
+    ),
+    Attack(
+        "reordered_text",
+        "hides what its code does behind characters that reorder the line",
+        my_linear("return X @ self.weight  # \u202e\u2066relu\u2069\u2066"),
+        says="In the cell 'my_linear', characters that cannot be seen",
+    ),
+    Attack(
+        "far_right",
+        "writes code 3,000 columns to the right",
+        my_linear("return X @ self.weight" + " " * 3000 + "; import os"),
+        says="goes on at column 3,031, behind 3,000 blanks",
     ),
     Attack(
         "terminal_name",

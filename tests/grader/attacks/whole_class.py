@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
-from grader import engine
+from grader import engine, folders
 from grader.__main__ import main
 from grader.course import Course
 from grader.submissions import solution_cells
@@ -69,9 +69,7 @@ def notebook_of(course: Course, attack: Attack) -> NotebookNode | None:
 def make_course(base: Path) -> Course:
     """A course with the one assignment, released."""
     (base / "grader").mkdir(parents=True)
-    shutil.copytree(
-        ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=folders.ignored)
     shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
     made = Course(base / "grader")
     made.release(NAME)
