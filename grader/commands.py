@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import platform
+import shlex
 import sys
 import time
 from argparse import Namespace as Arguments
@@ -24,7 +25,7 @@ from grader import accuracy, doctor, faults, jail, pages, sample
 from grader.alone import NotAlone, alone
 from grader.authoring import load
 from grader.class_run import GraderError
-from grader.course import Course, CourseError, HandedIn, Mark
+from grader.course import MARKS, Course, CourseError, HandedIn, Mark
 from grader.progress import Progress, visible
 from grader.repair import some
 
@@ -104,6 +105,10 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
     """Say what this machine offers for grading, and what will be done with it."""
     found = doctor.examine(course.directory.db_url, course.root)
     print(found.table)
+    if theirs := course.open_to_others():
+        print(
+            f"others on this machine can read students' work or marks; close it: chmod -R go= {shlex.join(map(str, theirs))}"
+        )
     if found.jail:
         raise CourseError(
             f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
@@ -158,7 +163,7 @@ def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None
 
 def export(course: Course, arguments: Arguments) -> None:
     """Write all marks to a CSV file."""
-    to = arguments.to or course.root / "marks.csv"
+    to = arguments.to or course.root / MARKS
     course.export(to)
     print(f"marks: {to}")
 

@@ -25,7 +25,9 @@ from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
 
-from grader.backup import make_private_gradebook, patient
+from grader.alone import LOCK
+from grader.backup import FOLDER as BACKUPS
+from grader.backup import file_of, make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
 from grader.export import ExportMarks, by_hand
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
@@ -37,6 +39,7 @@ from grader.replace import make_private, new_folder, recover
 
 # The settings of nbgrader's `Autograde` that put the engine into it.
 OURS = ("sanitize_preprocessors", "autograde_preprocessors")
+MARKS = "marks.csv"  # where they are exported to
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -134,6 +137,17 @@ class Course:
     def feedback_directory(self) -> Path:
         """Where the pages for the students are."""
         return self.root / self.directory.feedback_directory
+
+    def open_to_others(self) -> list[Path]:
+        """What holds students' work or marks, and lets others on this machine in: it was made in another way."""
+        gradebook = file_of(self.directory.db_url)
+        private = [
+            *([gradebook, gradebook.with_name(f"{gradebook.name}-journal")] if gradebook else []),
+            *(self.submitted, self.autograded, self.feedback_directory),
+            *(self.root / name for name in (BACKUPS, MARKS, LOCK, ".nbgrader.log", "downloaded")),
+        ]
+        theirs = 0o007 if self.directory.groupshared else 0o077
+        return [path for path in private if path.exists() and path.stat().st_mode & theirs]
 
     @contextlib.contextmanager
     def gradebook(self) -> Iterator[Gradebook]:

@@ -67,7 +67,7 @@ def test_there_is_something_to_keep(graded):
     before = entries(graded)
     assert before["ada", "mark", "why"] == (0, 3, None, 4)
     assert before["ada", "mark", "test_scale"] == (FULL, None, 0.5, FULL)
-    assert before["ada", "comment", "why"] == (None, "well said")
+    assert before["ada", "comment", "why"] == ("No response.", "well said")
     assert before["bob", NAME, "late"] == 1
     assert len(before) == 10
 
