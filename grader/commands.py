@@ -106,9 +106,8 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
     found = doctor.examine(course.directory.db_url, course.root)
     print(found.table)
     if theirs := course.open_to_others():
-        print(
-            f"others on this machine can read students' work or marks; close it: chmod -R go= {shlex.join(map(str, theirs))}"
-        )
+        close = shlex.join(["chmod", "-R", "go=", *map(str, theirs)])
+        print(f"others on this machine can read students' work or marks; to close it: {close}")
     if found.jail:
         raise CourseError(
             f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
