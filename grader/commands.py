@@ -28,6 +28,7 @@ from grader.class_run import GraderError
 from grader.course import MARKS, Course, CourseError, HandedIn, Mark
 from grader.progress import Progress, visible
 from grader.repair import some
+from grader.replace import PUBLIC_FILE, umask, write_file
 
 T = TypeVar("T")
 
@@ -246,7 +247,7 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
             print(f"false alarm: {one.exercise}: {alarm}")
     if arguments.to:
         made = f"Made on {date.today():%d %B %Y}, torch {torch.__version__}, Python {platform.python_version()}."
-        arguments.to.write_text(accuracy.as_markdown(found, made), encoding="utf-8")
+        write_file(arguments.to, accuracy.as_markdown(found, made).encode(), PUBLIC_FILE & ~umask())
     bad = [one for one in found if one.false_alarms or not one.wrong == one.caught == one.named]
     if bad:
         raise CourseError(f"not right in: {', '.join(one.exercise for one in bad)}")
@@ -258,7 +259,7 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
     folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
     page = pages.mistakes_page((load(folder), folder) for folder in folders)
     if not pages.same(page, arguments.to):
-        arguments.to.write_text(page, encoding="utf-8")
+        write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
     print(f"common mistakes: {arguments.to}")
 
 

@@ -35,7 +35,7 @@ from grader.jail import Zygote
 from grader.places import directory_of
 from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.release import keep_if_same
-from grader.replace import make_private, new_folder, recover
+from grader.replace import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder, recover, umask
 
 # The settings of nbgrader's `Autograde` that put the engine into it.
 OURS = ("sanitize_preprocessors", "autograde_preprocessors")
@@ -212,8 +212,8 @@ class Course:
         said: list[str] = []
         folder = self.exercises / assignment
         self.exercises.mkdir(parents=True, exist_ok=True)
-        mask = _umask()
-        with new_folder(folder, 0o777 & ~mask) as made:
+        mask = umask()
+        with new_folder(folder, PUBLIC_FOLDER & ~mask) as made:
             config = copy.deepcopy(self.config)
             config.CourseDirectory.release_directory = str(made / ".made")
             config.KeepMarks.remove_marks = remove_marks
@@ -229,7 +229,7 @@ class Course:
                 shutil.copyfile(public, made / "public.json")
             keep_if_same(made / "public.json", folder / "public.json")
             for path in made.rglob("*"):  # this is for students
-                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+                path.chmod((PUBLIC_FOLDER if path.is_dir() else PUBLIC_FILE) & ~mask)
         return said
 
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
@@ -398,13 +398,6 @@ class Course:
             cause = f"{cause} ({Path(file).name}, line {number})"
         cause = re.sub(r"^grader\.[\w.]+: ", "", cause)  # the name of an error of ours
         raise CourseError(f"{what} failed: {cause}")
-
-
-def _umask() -> int:
-    """What this process takes away from the permissions of the files that it makes."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _timestamp(folder: Path) -> tuple[datetime | None, dict[str, str], tuple[str, ...]]:
