@@ -7,6 +7,10 @@
     jail.py         the jail; jailed/ is all that it sees of this folder
     repair.py       from what was handed in to what is graded
     record.py       the graded notebook and the marks, as nbgrader keeps them
+    keep_marks.py   a release into the gradebook, which keeps what was given before; backup.py copies it first
+    replace.py      files and folders that are replaced in one step
+    export.py       the marks as a CSV file
+    places.py       where the folders of a course are
     preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
     inside.py       the `check` of a notebook that plain nbgrader grades: without a jail
     sample.py       a sample class drawn from the catalogues, with the marks that it must get

@@ -40,6 +40,7 @@ from grader.replace import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder,
 # The settings of nbgrader's `Autograde` that put the engine into it.
 OURS = ("sanitize_preprocessors", "autograde_preprocessors")
 MARKS = "marks.csv"  # where they are exported to
+FAILED = ".failed"  # holds why submissions could not be graded
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -144,7 +145,7 @@ class Course:
         private = [
             *([gradebook, gradebook.with_name(f"{gradebook.name}-journal")] if gradebook else []),
             *(self.submitted, self.autograded, self.feedback_directory),
-            *(self.root / name for name in (BACKUPS, MARKS, LOCK, ".nbgrader.log", "downloaded")),
+            *(self.root / name for name in (BACKUPS, FAILED, MARKS, LOCK, ".nbgrader.log", "downloaded")),
         ]
         theirs = 0o007 if self.directory.groupshared else 0o077
         return [path for path in private if path.exists() and path.stat().st_mode & theirs]
@@ -321,7 +322,7 @@ class Course:
                     )
                     outcome = replace(outcome, notes=outcome.notes + note)
                 key = (outcome.submission.student, outcome.submission.assignment)
-                keep_failure(self._graded(outcome.submission), depends_on[key], outcome.problem)
+                keep_failure(self._failed(outcome.submission), depends_on[key], outcome.problem)
                 yield outcome
 
     def autograde_plainly(self, submission: Submission, seed: int | None = None) -> None:
@@ -356,10 +357,10 @@ class Course:
 
     def failure(self, submission: HandedIn) -> str:
         """Why what is handed in now could not be graded, when that was last tried; empty if it was not, or could."""
-        return failure(self._graded(submission), submission.depends_on)
+        return failure(self._failed(submission), submission.depends_on) if submission.due else ""
 
-    def _graded(self, submission: Submission) -> Path:
-        return self.autograded / submission.student / submission.assignment
+    def _failed(self, submission: Submission) -> Path:
+        return self.root / FAILED / submission.student / f"{submission.assignment}.json"
 
     def marks(self) -> list[Mark]:
         """Every mark in the gradebook, by student, assignment and exercise."""

@@ -89,6 +89,7 @@ class KeepMarks(SaveCells):
             with one_transaction(self.gradebook):
                 # From here on nobody else can write: what is decided now still holds when it is done.
                 self.gradebook.db.execute(text("UPDATE course SET id = id"))
+                self.gradebook.db.expire_all()
                 self._create_notebook(nb)
         return nb, resources
 
