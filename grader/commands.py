@@ -275,7 +275,8 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
 }
 
 
-_PUBLIC = ("release", "accuracy", "mistakes")  # what these make is for others to read, the gradebook excepted
+# What these make is for others to read; what is not, is made private one by one.
+_PUBLIC = ("release", "sample", "accuracy", "mistakes")
 
 
 @contextlib.contextmanager
