@@ -3,7 +3,7 @@
 # The Python that .venv is made with; any from 3.11 on. If this one is too old, a newer one on PATH is used.
 PYTHON ?= python3
 # The course that `make instructor` opens: grader, or _build/sample.
-COURSE ?= grader
+COURSE := grader
 # Where `make serve` puts the website, on this machine only.
 PORT ?= 8000
 # For example --no-browser, or --ServerApp.port=9999.

@@ -9,6 +9,10 @@
     fingerprint.py  what a mark depends on
     processes.py    the grader's own processes: continued if stopped, limited in memory
     record.py       the graded notebook and the marks, as nbgrader keeps them
+    keep_marks.py   a release into the gradebook, which keeps what was given before; backup.py copies it first
+    replace.py      files and folders that are replaced in one step
+    export.py       the marks as a CSV file
+    places.py       where the folders of a course are
     preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
     inside.py       the `check` of a notebook that plain nbgrader grades: without a jail
     sample.py       a sample class drawn from the catalogues, with the marks that it must get

@@ -82,7 +82,7 @@ def back_up(address: str, root: Path) -> Path:
 
 def _copy_rows(address: str, made: Path) -> None:
     """All rows of a gradebook on a server, as they were at one moment."""
-    engine = create_engine(address, isolation_level="REPEATABLE READ")
+    engine = create_engine(address, isolation_level="SERIALIZABLE")
     try:
         with Gradebook(f"sqlite:///{made}") as copy, engine.connect() as source:
             for table in reversed(Base.metadata.sorted_tables):  # nbgrader enters a course of its own

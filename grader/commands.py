@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import platform
+import shlex
 import sys
 import time
 from argparse import Namespace as Arguments
@@ -24,9 +25,10 @@ from grader import accuracy, doctor, faults, jail, pages, sample
 from grader.alone import NotAlone, alone
 from grader.authoring import load
 from grader.class_run import GraderError
-from grader.course import Course, CourseError, HandedIn, Mark
+from grader.course import MARKS, Course, CourseError, HandedIn, Mark
 from grader.progress import Progress, visible
 from grader.repair import some
+from grader.replace import PUBLIC_FILE, umask, write_file
 from grader.students import key, told_apart
 
 T = TypeVar("T")
@@ -127,6 +129,9 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
     order = course.order()
     found = doctor.examine(course.directory.db_url, course.root, (order.solutions, order.releases, *order.private))
     print(found.table)
+    if theirs := course.open_to_others():
+        close = shlex.join(["chmod", "-R", "go=", *map(str, theirs)])
+        print(f"others on this machine can read students' work or marks; to close it: {close}")
     if found.jail:
         raise CourseError(
             f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
@@ -181,7 +186,7 @@ def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None
 
 def export(course: Course, arguments: Arguments) -> None:
     """Write all marks to a CSV file."""
-    to = arguments.to or course.root / "marks.csv"
+    to = arguments.to or course.root / MARKS
     course.export(to)
     print(f"marks: {to}")
 
@@ -266,7 +271,7 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
             print(f"false alarm: {one.exercise}: {alarm}")
     if arguments.to:
         made = f"Made on {date.today():%d %B %Y}, torch {torch.__version__}, Python {platform.python_version()}."
-        arguments.to.write_text(accuracy.as_markdown(found, made), encoding="utf-8")
+        write_file(arguments.to, accuracy.as_markdown(found, made).encode(), PUBLIC_FILE & ~umask())
     bad = [one for one in found if one.false_alarms or not one.wrong == one.caught == one.named]
     if bad:
         raise CourseError(f"not right in: {', '.join(one.exercise for one in bad)}")
@@ -278,7 +283,7 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
     folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
     page = pages.mistakes_page((load(folder), folder) for folder in folders)
     if not pages.same(page, arguments.to):
-        arguments.to.write_text(page, encoding="utf-8")
+        write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
     print(f"common mistakes: {arguments.to}")
 
 
@@ -294,7 +299,8 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
 }
 
 
-_PUBLIC = ("release", "accuracy", "mistakes")  # what these make is for others to read, the gradebook excepted
+# What these make is for others to read; what is not, is made private one by one.
+_PUBLIC = ("release", "sample", "accuracy", "mistakes")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,9 @@ from tornado.log import app_log
 from traitlets.config import Config
 
 from grader import folders, timestamps
-from grader.backup import make_private_gradebook, patient
+from grader.alone import LOCK
+from grader.backup import FOLDER as BACKUPS
+from grader.backup import file_of, make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, private_folders, run
 from grader.export import ExportMarks, by_hand
 from grader.fingerprint import fingerprint
@@ -33,9 +35,11 @@ from grader.jail import Zygote
 from grader.places import directory_of
 from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.release import keep_if_same
-from grader.replace import make_private, new_folder, recover
+from grader.replace import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder, recover, umask
 from grader.students import look_alike, problem_with
 
+MARKS = "marks.csv"  # where they are exported to
+FAILED = ".failed"  # holds why submissions could not be graded
 DEFAULT_ROOT = Path(__file__).resolve().parent
 
 
@@ -134,6 +138,17 @@ class Course:
         """Where the pages for the students are."""
         return self.root / self.directory.feedback_directory
 
+    def open_to_others(self) -> list[Path]:
+        """What holds students' work or marks, and lets others on this machine in: it was made in another way."""
+        gradebook = file_of(self.directory.db_url)
+        private = [
+            *([gradebook, gradebook.with_name(f"{gradebook.name}-journal")] if gradebook else []),
+            *(self.submitted, self.autograded, self.feedback_directory),
+            *(self.root / name for name in (BACKUPS, FAILED, MARKS, LOCK, ".nbgrader.log", "downloaded")),
+        ]
+        theirs = 0o007 if self.directory.groupshared else 0o077
+        return [path for path in private if path.exists() and path.stat().st_mode & theirs]
+
     @contextlib.contextmanager
     def gradebook(self) -> Iterator[Gradebook]:
         """The gradebook, open; if there is none yet, it is made, for its owner only."""
@@ -199,8 +214,8 @@ class Course:
         said: list[str] = []
         folder = self.exercises / assignment
         self.exercises.mkdir(parents=True, exist_ok=True)
-        mask = _umask()
-        with new_folder(folder, 0o777 & ~mask) as made:
+        mask = umask()
+        with new_folder(folder, PUBLIC_FOLDER & ~mask) as made:
             config = copy.deepcopy(self.config)
             config.CourseDirectory.release_directory = str(made / ".made")
             config.KeepMarks.remove_marks = remove_marks
@@ -216,7 +231,7 @@ class Course:
                 shutil.copyfile(public, made / "public.json")
             keep_if_same(made / "public.json", folder / "public.json")
             for path in made.rglob("*"):  # this is for students
-                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+                path.chmod((PUBLIC_FOLDER if path.is_dir() else PUBLIC_FILE) & ~mask)
         return said
 
     def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
@@ -320,7 +335,7 @@ class Course:
                     )
                     outcome = replace(outcome, notes=(*outcome.notes, *filter(None, [handed_in.problem])))
                 key = (outcome.submission.student, outcome.submission.assignment)
-                keep_failure(self._graded(outcome.submission), depends_on[key], outcome.problem)
+                keep_failure(self._failed(outcome.submission), depends_on[key], outcome.problem)
                 yield outcome
 
     def settle_lateness(self, assignment: str) -> list[str]:
@@ -343,10 +358,10 @@ class Course:
 
     def failure(self, submission: HandedIn) -> str:
         """Why what is handed in now could not be graded, when that was last tried; empty if it was not, or could."""
-        return failure(self._graded(submission), submission.depends_on)
+        return failure(self._failed(submission), submission.depends_on) if submission.due else ""
 
-    def _graded(self, submission: Submission) -> Path:
-        return self.autograded / submission.student / submission.assignment
+    def _failed(self, submission: Submission) -> Path:
+        return self.root / FAILED / submission.student / f"{submission.assignment}.json"
 
     def marks(self) -> list[Mark]:
         """Every mark in the gradebook, by student, assignment and exercise."""
@@ -385,10 +400,3 @@ class Course:
             cause = f"{cause} ({Path(file).name}, line {number})"
         cause = re.sub(r"^grader\.[\w.]+: ", "", cause)  # the name of an error of ours
         raise CourseError(f"{what} failed: {cause}")
-
-
-def _umask() -> int:
-    """What this process takes away from the permissions of the files that it makes."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -89,6 +89,7 @@ class KeepMarks(SaveCells):
             with one_transaction(self.gradebook):
                 # From here on nobody else can write: what is decided now still holds when it is done.
                 self.gradebook.db.execute(text("UPDATE course SET id = id"))
+                self.gradebook.db.expire_all()
                 self._create_notebook(nb)
         return nb, resources
 
@@ -102,7 +103,9 @@ class KeepMarks(SaveCells):
         db.flush()
         submissions = [self._submitted(notebook, submission) for submission in assignment.submissions]
         changed = self._rename(notebook)
-        before = {cell.name: getattr(cell, "max_score", None) for cell in notebook._base_cells}
+        before = {
+            cell.name: cell.max_score for cell in notebook._base_cells if isinstance(cell, GradeCell | TaskCell)
+        }
         cells, old = self._cells(notebook)
 
         has_grade = {cell.name: cell for cell in cells if isinstance(cell, GradeCell | TaskCell)}
@@ -228,7 +231,7 @@ class KeepMarks(SaveCells):
     def _report(
         self,
         changed: list[str],
-        before: dict[str, float | None],
+        before: dict[str, float],
         has_grade: dict[str, GradeCell | TaskCell],
         submissions: int,
     ) -> None:
@@ -237,7 +240,7 @@ class KeepMarks(SaveCells):
         for name, cell in has_grade.items():
             if name not in before:
                 changed.append(f"{name} is new")
-            elif before[name] is not None and before[name] != cell.max_score:
+            elif before[name] != cell.max_score:
                 changed.append(f"{name} has {cell.max_score:g} points, not {before[name]:g} any more")
         if changed:
             whose = _count(submissions, "submission", "submissions")

@@ -23,7 +23,6 @@ from grader import folders
 from grader.replace import make_private, new_folder, write_file
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
-_FAILED = ".{}.failed"  # beside the folder of a graded notebook: why a submission could not be graded
 
 
 @dataclass(frozen=True)
@@ -179,29 +178,28 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
 
 
-def keep_failure(folder: Path, depends_on: str, problem: str) -> None:
+def keep_failure(path: Path, depends_on: str, problem: str) -> None:
     """Remember why a submission could not be graded, or that it could.
 
     Args:
-        folder: ``autograded/<student>/<assignment>``, which may hold what was graded before.
+        path: of a file; each submission has its own.
         depends_on: what grading it depends on, as a fingerprint.
-        problem: empty if it could.
+        problem: empty if it could be graded.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    path = folder.with_name(_FAILED.format(folder.name))
     if not problem:
         path.unlink(missing_ok=True)
         return
-    make_private(folder.parent)
+    make_private(path.parent)
     write_file(path, json.dumps({"depends_on": depends_on, "problem": problem}).encode())
 
 
-def failure(folder: Path, depends_on: str) -> str:
+def failure(path: Path, depends_on: str) -> str:
     """Why this submission could not be graded, when that was tried; empty if it was not, or could."""
     try:
-        kept = json.loads(folder.with_name(_FAILED.format(folder.name)).read_bytes())
+        kept = json.loads(path.read_bytes())
         return str(kept["problem"]) if kept["depends_on"] == depends_on else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+PUBLIC_FILE, PUBLIC_FOLDER = 0o666, 0o777  # less what the umask takes away
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of <linux/fs.h>
 # The kernel or the file system cannot do it.
@@ -78,6 +79,13 @@ def new_folder(place: Path, mode: int = PRIVATE_FOLDER) -> Iterator[Path]:
         _put(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)  # the old one, if all went well
+
+
+def umask() -> int:
+    """What this process takes away from the permissions of the files that it makes."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def make_private(folder: Path) -> None:

@@ -169,6 +169,7 @@ def make_course(root: Path, of: Course) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    root.parent.mkdir(parents=True, exist_ok=True)
     make_private(root)
     settings, solutions = (os.path.relpath(path, root) for path in (of.root, of.solutions))
     text = _CONFIG.format(settings=settings, solutions=solutions, course=f"{of.directory.course_id}-sample")

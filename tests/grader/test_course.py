@@ -57,6 +57,7 @@ def sample_class(course):
 def class_of(course, sample_class):
     """The sample class, and some who do what the generated answers do not: marks by student, assignment, exercise."""
     expected = {}
+    sample.keep_worth(course.root, sample_class)
     for student in sample_class:
         for assignment, answers in student.answers.items():
             sample.hand_in(answers, read(course.exercises, assignment), _place(course, student.name, assignment))
@@ -184,14 +185,13 @@ def who_gave(sample_class, assignment, exercise, answer):
 
 def test_export_has_a_row_for_each_submission(course, graded, tmp_path):
     assert main_for(course, "export", "--to", str(tmp_path / "marks.csv")) == 0
-    rows = {
-        (row["student_id"], row["assignment"]): float(row["score"])
-        for row in csv.DictReader((tmp_path / "marks.csv").open())
-        if row["timestamp"] or float(row["score"])
-    }
+    rows = {(row["student_id"], row["assignment"]): row for row in csv.DictReader((tmp_path / "marks.csv").open())}
     for student, assignment in {key[:2] for key in graded}:
+        row = rows.pop((student, assignment))
         total = sum(mark for key, mark in graded.items() if key[:2] == (student, assignment))
-        assert rows.get((student, assignment), 0.0) == total
+        assert float(row["raw_score"]) == total
+        assert row["score"] == ("" if row["state"] == "waits for a person" else row["raw_score"])
+    assert {(row["score"], row["state"]) for row in rows.values()} == {("", "not handed in")}
 
 
 def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catalogue(course, graded, capsys):
@@ -204,7 +204,7 @@ def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catal
 
 def test_the_report_of_one_assignment_compares_it_with_what_all_of_the_class_gave(course, graded, capsys):
     assert main_for(course, "status", NAME) == 0
-    own = sum(student.startswith(sample.PREFIX) and assignment == NAME for student, assignment, _ in graded)
+    own = sum(assignment == NAME for _, assignment, _ in sample.worth(course.root))
     assert f"sample class: all {own} marks are those of the catalogue" in capsys.readouterr().out
 
 
@@ -246,13 +246,6 @@ def test_an_answer_in_words_is_marked_by_hand_and_counts(course, graded, sample_
         grade.manual_score, grade.needs_manual_grade = 3, False
         gradebook.db.commit()
         assert gradebook.find_submission(assignment, student).score == before + 3
-
-
-def test_the_sample_class_can_be_taken_out_and_others_stay(course, graded):
-    assert main_for(course, "sample", "--remove") == 0
-    left = {mark.student for mark in course.marks()}
-    assert left == {student for student, _, _ in graded if not student.startswith(sample.PREFIX)}
-    assert {path.name for path in course.submitted.iterdir()} == left
 
 
 def validate(notebook, folder, assignment):

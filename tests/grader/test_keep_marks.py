@@ -1,13 +1,17 @@
 """A release changes cells; marks and comments that were given for the others stay."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import stat
+import sys
 
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
+from grader import backup
 from grader.__main__ import main
 from grader.course import Course, CourseError
 from tests.grader.small import FULL, NAME, TEST, cell, cells, hand_in, in_words, make_course, write
@@ -67,7 +71,7 @@ def test_there_is_something_to_keep(graded):
     before = entries(graded)
     assert before["ada", "mark", "why"] == (0, 3, None, 4)
     assert before["ada", "mark", "test_scale"] == (FULL, None, 0.5, FULL)
-    assert before["ada", "comment", "why"] == (None, "well said")
+    assert before["ada", "comment", "why"] == ("No response.", "well said")
     assert before["bob", NAME, "late"] == 1
     assert len(before) == 10
 
@@ -106,6 +110,17 @@ def test_a_cell_that_is_gone_takes_only_its_own_marks_and_a_copy_is_made(course)
     assert entries(course, f"sqlite:///{copy}") == between
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+
+
+def test_a_gradebook_on_a_server_is_copied_too(course):
+    """Row by row, into a gradebook of SQLite; SQLite stands in for the server."""
+    made = course.root / "copy.db"
+    backup._copy_rows(course.directory.db_url, made)
+    assert entries(course, f"sqlite:///{made}") == entries(course)
+    with sqlite3.connect(made) as copy, sqlite3.connect(course.root / "gradebook.db") as source:
+        for table in ("alembic_version", "course", "student", "submitted_assignment"):
+            rows = f"SELECT * FROM {table}"
+            assert sorted(map(str, copy.execute(rows))) == sorted(map(str, source.execute(rows)))
 
 
 def test_a_mark_that_a_person_gave_is_not_lost_by_accident(course):
@@ -215,3 +230,42 @@ def test_the_command_renames(course, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [*command, "--renamed", "why=why_so"])
     assert main() == 0
     assert "why is now why_so" in capsys.readouterr().out
+
+
+def test_a_release_that_is_killed_leaves_the_old_one_or_the_new_one_whole(course):
+    """At some of its moments; `test_replace.py` looks at each moment of the step in which folders change places."""
+    before, old = entries(course), content(course)
+    public = course.root.parent / "public.json"
+    shutil.copy(course.exercises / NAME / "public.json", public)
+    write(course, [*cells(), in_words("why_not", points=2)])
+    seen = []
+    for step in range(0, 1000, 9):
+        child = os.fork()
+        if child == 0:
+            count_down = iter(range(step, -1, -1))
+
+            def on(event, arguments, left=count_down):
+                there = any(f"{course.exercises}/" in str(each) for each in arguments[:2])
+                if there and event != "os.kill" and next(left) == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(on)
+            try:
+                course.release(NAME, public=public)
+            finally:
+                os._exit(0)
+        killed = os.waitpid(child, 0)[1] == signal.SIGKILL
+        seen.append(content(course))
+        assert before.items() <= entries(course).items()
+        if not killed:
+            break
+    course.release(NAME, public=public)
+    new = content(course)
+    assert [path.name for path in course.exercises.iterdir()] == [NAME]
+    assert all(found in (old, new) for found in seen)
+    assert [seen[0], seen[-1]] == [old, new]
+    assert len(seen) > 2
+
+
+def content(course):
+    return {path.name: path.read_bytes() for path in (course.exercises / NAME).iterdir()}
