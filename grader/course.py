@@ -27,6 +27,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from grader.class_run import Order, Outcome, Submission, fingerprint, handed_in_at, run
+from grader.feedback import Page, Writer, Written, pages
 from grader.inside import MOST_SEEDS, SEED_VARIABLE
 from grader.jail import Zygote
 from grader.record import FINGERPRINT, Marks, write_notebook
@@ -298,9 +299,18 @@ class Course:
             del os.environ[SEED_VARIABLE]
         self._done(result, f"grading {submission.assignment} of {submission.student}")
 
-    def feedback(self, assignment: str, student: str) -> None:
-        """Write the page that a student gets back."""
-        self._done(self.api.generate_feedback(assignment, student, force=True), f"feedback for {student}")
+    def pages(self, assignment: str) -> list[Page]:
+        """The pages that students get back: one for each graded submission of an assignment.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
+        """
+        with self.gradebook() as gradebook:
+            return pages(self.directory, self.config, gradebook, assignment)
+
+    def write_pages(self, due: Sequence[Page], jobs: int) -> Iterator[Written]:
+        """Write pages, several at a time; yields each as it is done."""
+        yield from Writer(self.directory, self.config).write(due, jobs)
 
     def export(self, path: Path) -> None:
         """Write all marks to a CSV file, with nbgrader's own exporter."""

@@ -28,6 +28,7 @@ from d2lblocks.checking.report import Progress, Report
 from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import WireError, receive, send
 from grader.repair import Repaired, harmless
+from grader.shown import bound
 
 SECONDS_FOR_A_CELL = 30.0
 SECONDS_FOR_AN_EXERCISE = 12.0  # more than a student's `check` has, because there are more cases
@@ -201,6 +202,7 @@ def grade(
         worker.end()
     if repaired.notes:
         notebook.cells.insert(0, _as_cell(repaired.notes))
+    bound(notebook)
     return notebook
 
 
