@@ -101,15 +101,19 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument(
         "--no-isolation", action="store_true", help="run students' code without the jail; every report will say so"
     )
-    command(
+    pages = command(
         "feedback",
         """Write a page for each graded submission.
 
-        It shows the student's notebook with the tables of checks, and comments that were written in the formgrader.
-        Pages that are newer than what they show are left alone.
+        It shows the student's notebook with the tables of checks, and marks and comments that were given in the
+        formgrader. Pages that show what they should are left alone. A notebook that takes too long to show is shown
+        as plain text.
         """,
         {"": "pages that are missing or old", "--force": "every page once more"},
-    ).add_argument("--force", action="store_true", help="write every page again")
+        alone=True,
+    )
+    pages.add_argument("--force", action="store_true", help="write every page again")
+    _add_jobs(pages)
     command(
         "export",
         """Write all marks to a CSV file.

@@ -8,12 +8,9 @@ import os
 import platform
 import shlex
 import sys
-import time
 from argparse import Namespace as Arguments
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from pathlib import Path
-from typing import TypeVar
 
 import nbformat
 import torch
@@ -30,8 +27,6 @@ from grader.progress import Progress, visible
 from grader.repair import some
 from grader.replace import PUBLIC_FILE, umask, write_file
 from grader.students import key, told_apart
-
-T = TypeVar("T")
 
 
 def release(course: Course, arguments: Arguments) -> None:
@@ -143,45 +138,24 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
 
 def feedback(course: Course, arguments: Arguments) -> None:
     """Write a page for each graded submission."""
+    failed = 0
     for assignment in course.choose(arguments.assignments):
-        graded = sorted(course.autograded.glob(f"*/{assignment}/{assignment}.ipynb"))
-        due = [path for path in graded if arguments.force or _newer(path, _page(course, path))]
-        print(f"{assignment}: {len(graded)} graded, {_count(len(due), 'page')} to write")
-        failed = _each(due, _student, lambda path: course.feedback(path.stem, _student(path)))
-        if failed:
-            raise CourseError(f"{_count(failed, 'page')} could not be written; see above")
+        graded = course.pages(assignment)
+        due = [page for page in graded if arguments.force or page.old]
+        print(f"{assignment}: {len(graded)} graded, {_count(len(due), 'page')} to write", flush=True)
+        for number, written in enumerate(course.write_pages(due, arguments.jobs) if due else (), start=1):
+            end = "  FAILED" if written.problem else f"  {written.seconds:.1f} s"
+            print(f"  {number:>3} / {len(due)}  {visible(written.page.student)}{end}", flush=True)
+            if written.problem or written.plain:
+                text = written.problem or f"plain text, because with formats and colours {written.plain}"
+                print(f"        {visible(text)}", flush=True)
+            failed += bool(written.problem)
+    if failed:
+        raise CourseError(f"{_count(failed, 'page')} could not be written; see above")
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _student(graded: Path) -> str:
-    return graded.parent.parent.name
-
-
-def _page(course: Course, graded: Path) -> Path:
-    return course.feedback_directory / graded.relative_to(course.autograded).with_suffix(".html")
-
-
-def _newer(path: Path, than: Path) -> bool:
-    return not than.exists() or path.stat().st_mtime > than.stat().st_mtime
-
-
-def _each(items: Sequence[T], name: Callable[[T], str], work: Callable[[T], None]) -> int:
-    """Work through a list, a line for each item; returns how many failed. One failure does not stop the others."""
-    failed = 0
-    for number, item in enumerate(items, start=1):
-        start = time.perf_counter()
-        print(f"  {number:>3} / {len(items)}  {name(item)}", end="", flush=True)
-        try:
-            work(item)
-        except CourseError as error:
-            failed += 1
-            print(f"  FAILED\n      {error}", flush=True)
-        else:
-            print(f"  {time.perf_counter() - start:.1f} s", flush=True)
-    return failed
 
 
 def export(course: Course, arguments: Arguments) -> None:

@@ -29,6 +29,7 @@ from grader.backup import FOLDER as BACKUPS
 from grader.backup import file_of, make_private_gradebook, patient
 from grader.class_run import Order, Outcome, Submission, private_folders, run
 from grader.export import ExportMarks, by_hand
+from grader.feedback import Page, Writer, Written, pages
 from grader.fingerprint import fingerprint
 from grader.inside import MOST_SEEDS
 from grader.jail import Zygote
@@ -343,9 +344,18 @@ class Course:
         with self.gradebook() as gradebook:
             return Marks(gradebook, self.config).settle_lateness(assignment)
 
-    def feedback(self, assignment: str, student: str) -> None:
-        """Write the page that a student gets back."""
-        self._done(self.api.generate_feedback(assignment, student, force=True), f"feedback for {student}")
+    def pages(self, assignment: str) -> list[Page]:
+        """The pages that students get back: one for each graded submission of an assignment.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
+        """
+        with self.gradebook() as gradebook:
+            return pages(self.directory, self.config, gradebook, assignment)
+
+    def write_pages(self, due: Sequence[Page], jobs: int) -> Iterator[Written]:
+        """Write pages, several at a time; yields each as it is done."""
+        yield from Writer(self.directory, self.config).write(due, jobs)
 
     def export(self, path: Path) -> None:
         """Write all marks to a CSV file."""

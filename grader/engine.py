@@ -30,6 +30,7 @@ from grader.jail import Begin, JailError, Zygote
 from grader.jailed.wire import TOO_LARGE, Patience, TooLarge, WireError, receive_patiently, send_patiently
 from grader.pictures import Pictures
 from grader.repair import Repaired, harmless
+from grader.shown import bound
 
 SECONDS_FOR_A_CELL = 30.0
 SECONDS_FOR_AN_EXERCISE = 30.0  # more than a student's `check` has: there are more cases, and neighbours at work
@@ -224,6 +225,7 @@ def grade(
             cell.source = legible.code(cell.source)
     if notes:
         notebook.cells.insert(0, _as_cell(notes))
+    bound(notebook)
     return notebook
 
 

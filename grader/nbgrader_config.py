@@ -4,14 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-from nbgrader.converters import GenerateAssignment
+from nbgrader.converters import GenerateAssignment, GenerateFeedback
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades, SaveCells
 
 from grader import nbgrader_fixes
 from grader.export import ExportMarks
 from grader.folders import LEFT_BEHIND
 from grader.keep_marks import KeepMarks
-from grader.preprocessors import GradeInJail, WritePublicCases
+from grader.preprocessors import BoundWhatIsShown, GradeInJail, WritePublicCases
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
 
@@ -52,3 +52,6 @@ c.Execute.timeout = 30
 c.Execute.interrupt_on_timeout = True
 # Without a history on disk; and without ipykernel's warning that loopback TCP is not encrypted, once for each kernel.
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
+
+# `nbgrader generate_feedback` and the formgrader's button show a bounded part of what is very long.
+c.GenerateFeedback.preprocessors = [BoundWhatIsShown, *GenerateFeedback().preprocessors]

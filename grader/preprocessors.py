@@ -57,6 +57,17 @@ class WritePublicCases(NbGraderPreprocessor):
         return nb, resources
 
 
+class BoundWhatIsShown(NbGraderPreprocessor):
+    """Bounds what a page of feedback shows, so that nbgrader's own command is done in a short time."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """Change only what is shown; the graded notebook stays as it is."""
+        from grader.shown import bound
+
+        bound(nb)
+        return nb, resources
+
+
 class GradingError(Exception):
     """A submission that was not graded, in one line that says why."""
 

@@ -46,6 +46,11 @@ _NETWORK = re.compile(
 )
 
 
+# What only torch's CUDA build wants. Nothing in the course uses it; the CUDA build does not start without it.
+ACCELERATOR = re.compile(r"(nvidia|cuda)[-_]|triton\b")
+_NOT_ALLOWED = re.compile(r"DO NOT MATCH THE HASHES.*?\n\s+(\S+)(?: \(?from|:)", re.DOTALL)
+
+
 class Problem(Exception):
     """Something that the person at the keyboard can mend, said in one line."""
 
@@ -226,19 +231,54 @@ def drop_half_installed() -> None:
         shutil.rmtree(str(leftover), ignore_errors=True)
 
 
+def requirements_in(text: str) -> "list[str]":
+    """The requirements of a lock, each with the lines of hashes that belong to it."""
+    return re.findall(r"^\w.*\n?(?:^[ \t].*\n?)*", text, re.MULTILINE)
+
+
 def install() -> None:
-    """Install the lock into `.venv` with pip, saying how it goes.
+    """Install the lock into `.venv`: first what everybody needs, then what only a CUDA build of torch needs.
 
     Raises:
         Problem: pip failed; the text says why.
     """
     start = time.monotonic()
     drop_half_installed()
+    wanted = requirements_in(LOCK.read_text(encoding="utf-8"))
+    usual = [each for each in wanted if not ACCELERATOR.match(each)]
+    say(f"{len(usual)} packages with pip; a first time fetches about 0.5 GB and takes a minute or more")
+    install_these(usual)
+    if len(usual) < len(wanted) and is_cuda_build():
+        say("this torch is a CUDA build, which needs packages of its own: 3 GB and some minutes more")
+        install_these([each for each in wanted if ACCELERATOR.match(each)])
+    say(f"packages installed, {seconds(start)}")
+
+
+def is_cuda_build() -> bool:
+    """Whether the torch that is installed requires packages for a graphics card."""
+    if not sys.platform.startswith("linux"):
+        return False
+    for metadata in site_packages().glob("torch-*.dist-info/METADATA"):
+        if re.search(r"^Requires-Dist: (nvidia|cuda)[-_]", metadata.read_text(encoding="utf-8"), re.MULTILINE):
+            return True
+    return False
+
+
+def install_these(requirements: "list[str]") -> None:
+    """Install requirements with their hashes into `.venv` with pip, saying how it goes.
+
+    Raises:
+        Problem: pip failed; the text says why.
+    """
+    start = time.monotonic()
+    total = len(requirements)
+    wanted = VENV / "requirements.lock"
+    wanted.write_text("".join(requirements), encoding="utf-8")
     # Compiling everything costs half a minute; the trial at the end compiles what is used.
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--no-compile", "--no-input", "--no-color"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "-r", str(LOCK)]
-    total = sum(bool(re.match(r"\w", line)) for line in LOCK.read_text(encoding="utf-8").splitlines())
-    say(f"{total} packages with pip; a first time fetches about 0.5 GB and takes a minute or more")
+    command += ["--disable-pip-version-check", "--progress-bar", "off"]
+    # The lock is complete, so nothing is looked up; wheels only, because what builds a package has no hash.
+    command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(wanted)]
     told: list[str] = []
     pip = subprocess.Popen(
         command,
@@ -272,7 +312,6 @@ def install() -> None:
         keep_log("".join(told))
     if pip.returncode:
         raise Problem(explain("".join(told), "pip could not install the packages"))
-    say(f"packages installed, {seconds(start)}")
 
 
 def explain(output: str, otherwise: str) -> str:
@@ -286,6 +325,12 @@ def explain(output: str, otherwise: str) -> str:
     if "No space left on device" in output or "Errno 28" in output or "Disk quota exceeded" in output:
         places = f"{VENV_MB} MB in {ROOT}, {TEMPORARY_MB} MB in {tempfile.gettempdir()}"
         return f"the disk became full. Make room ({places}). {again}"
+    refused = _NOT_ALLOWED.search(output)
+    if refused:
+        return (
+            f"pip found a file for {refused.group(1)} that {LOCK.name} does not allow, and installed nothing. "
+            f"Use the public package index, or ask who keeps the one that pip uses; see {LOG}"
+        )
     cause = _NETWORK.search(output)
     if cause:
         return (

@@ -1,15 +1,19 @@
 """Work out requirements.lock from requirements.txt.
 
-python3 -m tools.lock     (make lock)
+python3 -m tools.lock               (make lock) keep the versions that are in the lock, where they fit
+python3 -m tools.lock --upgrade     take newer ones
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools.environment import (
@@ -22,75 +26,133 @@ from tools.environment import (
     explain,
     find_python,
     keep_log,
+    requirements_in,
     say,
     seconds,
 )
 
 DIRECT = ROOT / "requirements.txt"
-
-# What only torch's CUDA build wants. Where pip finds no other build, pip adds these itself.
-ACCELERATOR = re.compile(r"(nvidia|cuda)[-_]|triton\b")
-LOCK_TOOL = "uv==0.13.8"
+# The resolver, pinned by its hashes too.
+LOCK_TOOL = ROOT / "tools" / "lock-tool.txt"
 LOCK_HEADER = """\
 # The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
-# Packages that only torch's CUDA build needs are left out: nothing here uses them.
+# pip installs a file only if its hash is here, from whichever index or folder it comes.
 """
+_PIN = re.compile(r"([\w.-]+)==([^\s;+]+)")
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 
 
-def write_lock(python: str) -> None:
+def write_lock(python: str, upgrade: bool = False) -> None:
     """Resolve requirements.txt for every Python and system that the course runs on, and write requirements.lock.
 
     The resolver lives in a temporary environment: the course itself does not need it.
+
+    Args:
+        python: path of an interpreter.
+        upgrade: whether to take newer versions of what requirements.txt does not name; else those in the lock stay.
 
     Raises:
         Problem: the resolver could not be installed, or there is no solution.
     """
     start = time.monotonic()
+    before = LOCK.read_text(encoding="utf-8") if LOCK.exists() else ""
     with tempfile.TemporaryDirectory() as folder:
-        tool = Path(folder) / "bin" / "python"
+        tool, made = Path(folder) / "bin" / "python", Path(folder) / "made.lock"
         run_quietly([python, "-m", "venv", folder], "the resolver's environment could not be made")
-        run_quietly([str(tool), "-m", "pip", "install", LOCK_TOOL], f"{LOCK_TOOL} could not be installed")
-        command = [str(tool), "-m", "uv", "pip", "compile", "--universal", "--quiet", "--no-header"]
+        options = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCK_TOOL)]
+        run_quietly([str(tool), "-m", "pip", "install", *options], "the resolver could not be installed")
+        made.write_text("" if upgrade else before, encoding="utf-8")
+        command = [str(tool), "-m", "uv", "pip", "compile", "--universal", "--quiet", "--no-header", "--no-config"]
         command += ["--python-version", f"{OLDEST[0]}.{OLDEST[1]}", "--fork-strategy", "fewest"]
-        # pip takes the best version that any index has, and so does the lock.
-        command += ["--index-strategy", "unsafe-best-match", "--annotation-style", "line"]
-        command += [*index_options(str(tool)), DIRECT.name]
-        resolved = run_quietly(command, f"{DIRECT.name} cannot be resolved")
-    text = LOCK_HEADER + clean_lock(resolved)
-    if LOCK.exists() and LOCK.read_text(encoding="utf-8") == text:
+        command += ["--generate-hashes", "--annotation-style", "line", "--output-file", str(made)]
+        pip = run_quietly([str(tool), "-m", "pip", "config", "list"], "pip's settings cannot be read")
+        run_quietly([*command, *index_options(pip), DIRECT.name], f"{DIRECT.name} cannot be resolved")
+        resolved = made.read_text(encoding="utf-8")
+    # A build of its own, of the same version, may lie in a folder of wheels, here or where the last lock was made.
+    known = [*hashes_of_wheels(wheel_folders(pip)), *hashes_of_a_lock(before)]
+    text = LOCK_HEADER + clean_lock(resolved, known)
+    if before == text:
         say(f"{LOCK.name} is up to date, {seconds(start)}")
         return
     LOCK.write_text(text, encoding="utf-8")
-    say(f"{LOCK.name} written, {len(text.splitlines()) - 2} packages, {seconds(start)}")
+    say(f"{LOCK.name} written, {len(requirements_in(text))} packages, {seconds(start)}")
 
 
-def index_options(python: str) -> list[str]:
-    """pip's index settings in the resolver's words, because it does not read pip's.
+def setting(pip: str, name: str) -> list[str]:
+    """The values of one of pip's settings.
 
-    Folders of wheels are left out: they hold builds for one machine, and the lock is for all.
+    Args:
+        pip: what `pip config list` says.
+        name: of the setting, as in pip's files.
     """
-    told = run_quietly([python, "-m", "pip", "config", "list"], "pip's settings cannot be read")
-    options: list[str] = []
-    for name, flag in (("index-url", "--default-index"), ("extra-index-url", "--index")):
-        for value in re.findall(rf"^\S*\.{name}='(.*)'$", told, re.MULTILINE):
-            for address in value.replace("\\n", " ").split():
-                options += [flag, address]
-    return options
+    found = re.findall(rf"^\S*\.{name}='(.*)'$", pip, re.MULTILINE)
+    return [value for line in found for value in line.replace("\\n", " ").split()]
 
 
-def clean_lock(resolved: str) -> str:
+def index_options(pip: str) -> list[str]:
+    """pip's main index in the resolver's words, because the resolver does not read pip's settings.
+
+    Further indexes are left out on purpose: whoever can put a package of the same name into one of them would decide
+    what is in the lock. Hashes come from the main index.
+    """
+    return [word for address in setting(pip, "index-url")[:1] for word in ("--default-index", address)]
+
+
+def wheel_folders(pip: str) -> list[Path]:
+    """The folders of wheels that pip is told to look into."""
+    return [path for path in map(Path, setting(pip, "find-links")) if path.is_dir()]
+
+
+def hashes_of_wheels(folders: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
+    """Name, version without its local part, and hash of each wheel in some folders."""
+    for folder in folders:
+        for path in sorted(folder.glob("*.whl")):
+            name, version, *_ = path.name.split("-")
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+            yield normal(name), version.partition("+")[0], f"sha256:{digest.hexdigest()}"
+
+
+def hashes_of_a_lock(text: str) -> Iterator[tuple[str, str, str]]:
+    """Name, version and hash of each file that a lock allows."""
+    for requirement in requirements_in(text):
+        pin = _PIN.match(requirement)
+        for found in _HASH.findall(requirement) if pin else ():
+            assert pin is not None
+            yield normal(pin[1]), pin[2], found
+
+
+def normal(name: str) -> str:
+    """A package's name in the form in which two of them can be compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def clean_lock(resolved: str, known: Iterable[tuple[str, str, str]] = ()) -> str:
     """The resolver's output as it goes into requirements.lock.
 
-    Drops accelerator packages, lines that are no pins (they may name this machine's indexes), and the local part of
-    a version ("+cpu"), which would keep other builds of the same version out.
+    Drops lines that are no pins (they may name this machine's indexes), and the local part of a version ("+cpu"),
+    which would keep other builds of the same version out.
+
+    Args:
+        resolved: what the resolver wrote.
+        known: further files that may be installed: name, version and hash. Only those of a pinned version count.
     """
+    more: dict[tuple[str, str], set[str]] = {}
+    for name, version, found in known:
+        more.setdefault((name, version), set()).add(found)
     lines = []
-    for line in resolved.splitlines():
-        if re.match(r"\w", line) and not ACCELERATOR.match(line):
-            pin, _, why = line.partition("  # via ")
-            pin = re.sub(r"\+[\w.]+(?=\s|$)", "", pin.rstrip())
-            parents = [name for name in why.split(", ") if name and not ACCELERATOR.match(name)]
-            lines.append(f"{pin}  # via {', '.join(parents)}" if parents else pin)
+    for requirement in requirements_in(resolved):
+        first = requirement.splitlines()[0].rstrip("\\ ")
+        pin = _PIN.match(first)
+        if pin is None:
+            continue
+        found = {*_HASH.findall(requirement), *more.get((normal(pin[1]), pin[2]), ())}
+        hashes = [f"    --hash={each}" for each in sorted(found)]
+        why = re.search(r"^ +# via .*", requirement, re.MULTILINE)
+        text = " \\\n".join([re.sub(r"\+[\w.]+(?=\s|$)", "", first), *hashes])
+        lines.append(f"{text}\n    {why[0].strip()}" if why else text)
     return "\n".join(lines) + "\n"
 
 
@@ -114,4 +176,7 @@ def run_quietly(command: list[str], otherwise: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(end_well(lambda: write_lock(find_python())))
+    parser = argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__.partition("\n")[0])
+    parser.add_argument("--upgrade", action="store_true", help="take newer versions where requirements.txt allows")
+    chosen = parser.parse_args()
+    sys.exit(end_well(lambda: write_lock(find_python(), chosen.upgrade)))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -143,6 +147,12 @@ def test_a_missing_lock_is_one_line(project: Path, capsys: pytest.CaptureFixture
             "no network",
         ),
         ("ERROR: No matching distribution found for alembic==1.20.1", "has no alembic==1.20.1 for this Python"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated ...\n"
+            "    torch==2.13.0 from file:///x/torch-2.13.0-py3-none-any.whl (from -r requirements.lock (line 1)):\n"
+            "        Expected sha256 aaa\n             Got        bbb\n",
+            "pip found a file for torch==2.13.0 that requirements.lock does not allow",
+        ),
         ("PermissionError: [Errno 13] Permission denied: '/opt/x/bin'", "no permission to write /opt/x/bin"),
         ("Traceback\n  File\nERROR: something else", "pip failed: ERROR: something else"),
         ("", "pip failed: no reason was given"),
@@ -181,6 +191,51 @@ def test_without_a_network_the_next_run_is_not_fooled(
     assert told.startswith("environment: no network")
     assert told.count("\n") == 1
     assert not environment.is_ready()
+
+
+@pytest.mark.parametrize("as_it_was_locked", [False, True])
+def test_a_file_with_another_hash_is_not_installed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_it_was_locked: bool
+) -> None:
+    """For real: pip finds a wheel of the right name and version, and perhaps somebody else has made it."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = wheels / "a_layer-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as made:
+        made.writestr("a_layer.py", "")
+        made.writestr("a_layer-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: a-layer\nVersion: 1.0\n")
+        made.writestr("a_layer-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr("a_layer-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest() if as_it_was_locked else "a" * 64
+    environment.LOCK.write_text(f"a-layer==1.0 \\\n    --hash=sha256:{digest}\n    # via nothing\n")
+    # An empty environment that borrows this one's pip: to install another takes as long as the other tests together.
+    venv.create(environment.VENV, symlinks=True)
+    (environment.site_packages() / "pip.pth").write_text(sysconfig.get_path("purelib"))
+    for name, value in {"CONFIG_FILE": "/dev/null", "FIND_LINKS": str(wheels), "NO_INDEX": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    if as_it_was_locked:
+        environment.install()
+    else:
+        with pytest.raises(environment.Problem, match=r"a-layer==1\.0 that requirements\.lock does not allow"):
+            environment.install()
+    assert (environment.site_packages() / "a_layer.py").exists() == as_it_was_locked
+
+
+def test_a_requirement_comes_with_its_hashes() -> None:
+    first = "a==1 ; python_version < '3' \\\n    --hash=sha256:1 \\\n    --hash=sha256:2\n    # via b\n"
+    first, second = environment.requirements_in(f"# a\n{first}b==2  # via c\n")
+    assert first.startswith("a==1 ;")
+    assert first.count("--hash") == 2
+    assert second == "b==2  # via c\n"
+
+
+def test_a_cuda_build_is_known_by_what_it_requires(project: Path) -> None:
+    metadata = project / ".venv" / "lib" / "python3.11" / "site-packages" / "torch-2.13.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Name: torch\nRequires-Dist: sympy\n")
+    assert not environment.is_cuda_build()
+    metadata.write_text('Name: torch\nRequires-Dist: nvidia-cublas==13.1; platform_system == "Linux"\n')
+    assert environment.is_cuda_build() == sys.platform.startswith("linux")
 
 
 def test_half_installed_packages_are_forgotten(project: Path) -> None:
