@@ -25,7 +25,7 @@ from typing import Any
 
 from grader import jail
 from grader.course import Course
-from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, NAME, POINTS, READ, Attack, shown_in
+from tests.grader.attacks import ATTACKED, ATTACKS, CLUMSY, POINTS, READ, Attack, shown_in
 from tests.grader.attacks.whole_class import grade_everybody, make_course, mallory, neighbour, notebook_of
 from tools import sandbox
 from tools.plain import make_plain
