@@ -1,13 +1,41 @@
 """What tests of several folders need."""
 
 import os
+import random
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.state import pytest_runtest_makereport, the_process_stays_as_it_was  # noqa: F401
+
+# The same examples in every run, on a slow machine too. Others: --hypothesis-profile=default --hypothesis-seed=N
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every random number of the tests follows from this one."""
+    parser.addoption("--seed", type=int, default=0, help="draw other random cases; the same again for the same seed")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what repeats this run."""
+    return f"random cases are drawn with --seed {config.getoption('--seed')}"
+
+
+@pytest.fixture(autouse=True)
+def _known_random_numbers(request: pytest.FixtureRequest) -> None:
+    """What a test draws without a seed of its own is the same in every run."""
+    seed = request.config.getoption("--seed")
+    random.seed(seed)
+    if "torch" in sys.modules:  # not imported for tests that do without
+        sys.modules["torch"].manual_seed(seed)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """A course of its own for the tests: the real configuration and the real solutions, in another place."""
 
+import fcntl
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,42 +13,67 @@ from grader.course import Course
 from tests import ROOT
 
 
-@pytest.fixture(scope="session")
-def released(tmp_path_factory):
-    """An nbgrader course with nothing in it yet, released; for copies only."""
-    base = tmp_path_factory.mktemp("released")
-    (base / "grader").mkdir()
+def _release_everything(base: Path) -> None:
+    (base / "grader").mkdir(parents=True)
     shutil.copytree(ROOT / "solutions", base / "solutions", ignore=folders.ignored)
     config = (ROOT / "grader" / "nbgrader_config.py").read_text(encoding="utf-8")
     # Nothing that the tests have a kernel run takes long by itself; the machine may.
     (base / "grader" / "nbgrader_config.py").write_text(f"{config}\nc.Execute.timeout = 300\n", encoding="utf-8")
-    made = Course(base / "grader")
-    for assignment in made.assignments():
-        made.release(assignment)
-    return base
+    course = Course(base / "grader")
+    for assignment in course.assignments():
+        course.release(assignment)
+
+
+@pytest.fixture(scope="session")
+def released_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a released course, made once for all files and all workers of pytest; for copies only."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made, failed = shared / "released", shared / "released.failed"
+    with (shared / "released.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or the worker is gone
+        if failed.exists():
+            pytest.fail(f"the course was not released: {failed.read_text('utf-8')}", pytrace=False)
+        if not made.exists():
+            unfinished = shared / "released.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                _release_everything(unfinished)
+            except BaseException as error:
+                failed.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+                raise
+            unfinished.rename(made)
+    return made
 
 
 _shared: dict[Path, dict[Path, tuple[int, int]]] = {}  # courses that tests share, and the files that all rely on
 
 
-def _files(base):
+def _files(base: Path) -> dict[Path, tuple[int, int]]:
     found = (path for top in ("solutions", "exercises") for path in (base / top).rglob("*"))
     known = ((path, path.stat()) for path in found if path.is_file() and "__pycache__" not in path.parts)
     return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in known}
 
 
+def rely_on(course: Course) -> None:
+    """From now on all tests of a file rely on the solutions and the release of a course as they are now."""
+    _shared[course.root.parent] = _files(course.root.parent)
+
+
 @pytest.fixture(scope="module")
-def course(released, tmp_path_factory):
-    """A copy of that course; the tests of a file share it."""
-    base = tmp_path_factory.mktemp("course") / "course"
-    shutil.copytree(released, base)
-    _shared[base] = _files(base)
-    yield Course(base / "grader")
+def course(released_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    """An nbgrader course with nothing handed in, released; the tests of a file share it."""
+    base = (tmp_path_factory.mktemp("course") / "course").resolve()
+    shutil.copytree(released_course, base)
+    made = Course(base / "grader")
+    rely_on(made)
+    yield made
     del _shared[base]
 
 
 @pytest.fixture(autouse=True)
-def what_is_released_stays(request):
+def what_is_released_stays(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test that changes the solutions or the release of a course which others share, and put them back."""
     yield
     for base, before in _shared.items():
@@ -54,6 +82,6 @@ def what_is_released_stays(request):
         if changed:
             for top in ("solutions", "exercises"):
                 shutil.rmtree(base / top)
-                shutil.copytree(request.getfixturevalue("released") / top, base / top)
+                shutil.copytree(request.getfixturevalue("released_course") / top, base / top)
             _shared[base] = _files(base)
             pytest.fail(f"the test leaves files changed that others rely on: {', '.join(changed)}", pytrace=False)

@@ -13,15 +13,10 @@ import pytest
 from grader import jail
 from tests.grader.attacks import ATTACKED, ATTACKS, HURT, MARK, NAME, POINTS, READ, Attack, shown_in
 from tests.grader.attacks.base import ATTEMPT
-from tests.grader.attacks.whole_class import FIRST, grade_everybody, make_course, mallory, neighbour, notebook_of
+from tests.grader.attacks.whole_class import FIRST, grade_everybody, mallory, neighbour, notebook_of
 
 WHY_NOT = jail.why_not() or jail.try_walls()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    return make_course(tmp_path_factory.mktemp("attacked"))
 
 
 @pytest.fixture(scope="module")

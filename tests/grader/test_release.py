@@ -13,11 +13,29 @@ from d2lblocks.checking.check import examine
 from d2lblocks.checking.exercises import read_public
 from d2lblocks.checking.observations import encode
 from grader import folders
-from grader.authoring import assignments
+from grader.authoring import assignments, load
 from grader.release import keep_if_same, same
-from tests import ROOT
+from tests import ROOT, guide
+from tests.grader.conftest import rely_on
 
-ASSIGNMENTS = {assignment.name: assignment for assignment in assignments(ROOT / "solutions")}
+ASSIGNMENTS = [assignment.name for assignment in assignments(ROOT / "solutions")]
+# The rules for a release hold for the guide's example, too.
+ALL = [*dict.fromkeys([*ASSIGNMENTS, guide.NAME])]
+
+
+@pytest.fixture(scope="module")
+def course(course):
+    """The course, and the guide's example in it."""
+    guide.write_example(course.solutions)
+    course.release(guide.NAME)
+    rely_on(course)
+    return course
+
+
+@pytest.fixture
+def release(name, course):
+    """The folder of a release: the committed one where there is one."""
+    return (ROOT if name in ASSIGNMENTS else course.root.parent) / "exercises" / name
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
@@ -34,27 +52,27 @@ def test_nothing_else_is_released():
     assert {path.name for path in folders.entries(ROOT / "exercises")} == set(ASSIGNMENTS)
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
-def test_no_solution_reference_or_secret_case_is_in_it(name):
-    folder, assignment = ROOT / "exercises" / name, ASSIGNMENTS[name]
-    released = "".join(path.read_text(encoding="utf-8") for path in folders.files(folder))
-    assert not re.search(r"(BEGIN|END) (SOLUTION|HIDDEN)|grader\.inside|\bsecret_|reference\.py", released)
-    notebook = nbformat.read(ROOT / "solutions" / name / f"{name}.ipynb", as_version=4)
+@pytest.mark.parametrize("name", ALL)
+def test_no_solution_reference_or_secret_case_is_in_it(name, course, release):
+    source, assignment = course.solutions / name, load(course.solutions / name)
+    given = "".join(path.read_text(encoding="utf-8") for path in folders.files(release))
+    assert not re.search(r"(BEGIN|END) (SOLUTION|HIDDEN)|grader\.inside|\bsecret_|reference\.py", given)
+    notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)
     worked = "\n".join(re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", _code(notebook), flags=re.S))
-    student = _code(nbformat.read(folder / f"{name}.ipynb", as_version=4))
+    student = _code(nbformat.read(release / f"{name}.ipynb", as_version=4))
     lines = [line.strip() for line in worked.splitlines() if len(line.strip()) > 12]
     assert lines
     assert not [line for line in lines if line in student]
     for task in assignment.tasks.values():
         for source in (*(m.source for m in task.mistakes), *task.alternatives.values()):
-            assert source not in released
-    public = read_public(folder / "public.json").exercises
+            assert source not in given
+    public = read_public(release / "public.json").exercises
     for task_name, task in assignment.tasks.items():
         assert [case.form for case in public[task_name].cases] == [case.form for case in task.public]
         secret = task.without_known(0).cases[len(task.public) :]
         assert secret
         for case in secret:
-            assert all(json.dumps(encode(tensor)) not in released for tensor in case.inputs if tensor.numel() > 3)
+            assert all(json.dumps(encode(tensor)) not in given for tensor in case.inputs if tensor.numel() > 3)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +102,16 @@ def test_who_looks_up_the_public_answers_gets_nothing_for_it(name, exercise, che
         return {verdict.check.id for verdict in report.verdicts if verdict.status == "pass"}
 
     assert check in passed(public)
-    assert check not in passed(ASSIGNMENTS[name].tasks[exercise].without_known(seed=3))
+    assert check not in passed(load(ROOT / "solutions" / name).tasks[exercise].without_known(seed=3))
 
 
 def _code(notebook):
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
-def test_the_students_notebook_has_stubs_and_no_outputs(name):
-    notebook = nbformat.read(ROOT / "exercises" / name / f"{name}.ipynb", as_version=4)
+@pytest.mark.parametrize("name", ALL)
+def test_the_students_notebook_has_stubs_and_no_outputs(name, release):
+    notebook = nbformat.read(release / f"{name}.ipynb", as_version=4)
     assert all(cell.outputs == [] for cell in notebook.cells if cell.cell_type == "code")
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution"):

@@ -1,16 +1,14 @@
 """A grading that is killed at any moment: the next run finishes it, and the gradebook is as it would have been."""
 
-import shutil
 import subprocess
 import sys
 
 import nbformat
 import pytest
 
-from grader import folders, jail, sample
+from grader import jail, sample
 from grader.__main__ import main
 from grader.authoring import load
-from grader.course import Course
 from tests import ROOT
 from tools.kills import VICTIMS
 
@@ -18,18 +16,6 @@ NAME = "layers_and_blocks"
 STUDENTS = 8
 KILLS = len(VICTIMS) + 3
 ISOLATION = ["--no-isolation"] if jail.why_not() or jail.try_walls() else []
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """A course with one assignment and a few students who answer this and that, quickly."""
-    base = tmp_path_factory.mktemp("resume")
-    shutil.copytree(ROOT / "solutions" / NAME, base / "solutions" / NAME, ignore=folders.ignored)
-    (base / "grader").mkdir()
-    shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
-    made = Course(base / "grader")
-    made.release(NAME)
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from grader.course import Course, CourseError
 from grader.submissions import fill_in
 from tests import ROOT
 from tests.grader.attacks import NAME, POINTS
-from tests.grader.attacks.whole_class import make_course
 
 ISOLATION = ("--no-isolation",) if jail.why_not() or jail.try_walls() else ()
 FULL = sum(POINTS.values())
@@ -42,9 +41,9 @@ def hand_in(course, student, answers):
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory):
+def graded(released_course, tmp_path_factory):
     """A course with two students, graded: ada is right, bob has done nothing."""
-    made = make_course(tmp_path_factory.mktemp("term"))
+    made = Course(shutil.copytree(released_course, tmp_path_factory.mktemp("term") / "course") / "grader")
     folder = ROOT / "solutions" / NAME
     hand_in(made, "ada", {n: right_answers(task, folder)["worked"] for n, task in load(folder).tasks.items()})
     hand_in(made, "bob", {})

@@ -17,7 +17,7 @@ as far as its attempt (see `Attack`): one that dies before proves nothing about 
 Never run one of these cells outside of a sandbox.
 """
 
-from tests.grader.attacks.base import ATTACKED, MARK, MARK_FILE, NAME, POINTS, READ, Attack, shown_in
+from tests.grader.attacks.base import ATTACKED, MARK, MARK_FILE, NAME, NOTE, POINTS, READ, Attack, shown_in
 from tests.grader.attacks.clumsy import CLUMSY
 from tests.grader.attacks.gain import GAIN
 from tests.grader.attacks.hurt import HURT
@@ -36,6 +36,7 @@ __all__ = [
     "MARK",
     "MARK_FILE",
     "NAME",
+    "NOTE",
     "POINTS",
     "READ",
     "SPY",

@@ -18,6 +18,7 @@ POINTS = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_four
 ATTACKED = "my_linear"
 PARAMETERS_ONLY = 4  # of the 8 points: an honest wrong answer that has the right parameters, but not the values
 READ = "I could read"  # what an attack prints when it has found something that is none of its business
+NOTE = ".note-of-mallory"  # a file that one attack leaves for the next
 MARK = "it got as far as its attempt"
 MARK_FILE = Path("/tmp/attempted")  # nbgrader's own command runs an attack in a sandbox where this can be seen
 # Put before each cell that calls `attempt()`. No source holds the whole mark, because a traceback may quote a source.

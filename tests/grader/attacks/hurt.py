@@ -62,7 +62,7 @@ class Bomb:
     Attack(
         "huge_observation", "returns a tensor of 40 GB", my_linear("attempt()\nreturn torch.empty(1).expand(10**10)")
     ),
-    Attack("huge_string", "returns a string of 1 GB", my_linear("attempt()\nreturn 'x' * 10**9")),
+    Attack("huge_string", "returns a string of 200 MB", my_linear("attempt()\nreturn 'x' * (2 * 10**8)")),
     Attack("huge_number", "returns a number of 100,000 digits", my_linear("attempt()\nreturn 10**100_000")),
     Attack("sparse", "returns a sparse tensor", my_linear("attempt()\nreturn (X @ self.weight).to_sparse()")),
     Attack("meta", "returns a tensor without numbers", my_linear("attempt()\nreturn (X @ self.weight).to('meta')")),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tests.grader.attacks.base import (
+    NOTE,
     Attack,
     my_linear,
     with_cells,
 )
 
 # Where one submission could leave something for another, or for its author.
-PLACES = """
+PLACES = f"""
 import ctypes, glob, mmap, os, socket
 
 NOTE = b"secret cases of the one before"
@@ -23,7 +24,7 @@ def folders():
 
 
 def find():
-    found = [name for folder in folders() for name in glob.glob(os.path.join(folder, ".note-of-mallory"))]
+    found = [name for folder in folders() for name in glob.glob(os.path.join(folder, "{NOTE}"))]
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.connect("\\0mallory")
@@ -40,7 +41,7 @@ def find():
 def leave():
     for folder in folders():
         try:
-            with open(os.path.join(folder, ".note-of-mallory"), "wb") as file:
+            with open(os.path.join(folder, "{NOTE}"), "wb") as file:
                 file.write(NOTE)
         except OSError:
             pass

@@ -23,7 +23,7 @@ from grader.__main__ import main
 from grader.course import Course
 from grader.submissions import solution_cells
 from tests import ROOT
-from tests.grader.attacks import ATTACKS, NAME, Attack
+from tests.grader.attacks import ATTACKS, NAME, NOTE, Attack
 
 FIRST = "innocent-first"
 INNOCENT = Attack("innocent", "is right")
@@ -144,8 +144,10 @@ def _outside(course: Course) -> set[str]:
     files = {path for top in tops for path in top.rglob("*") if path.is_file() and not path.is_symlink()}
     seen = {_fingerprint(path) for path in {*files, course.root / "nbgrader_config.py"} if path.suffix != ".pyc"}
     packages = [Path(sysconfig.get_path(name)) for name in ("purelib", "stdlib")]
-    folders = [*packages, Path.home(), Path.home() / ".ipython"]
-    return seen | {str(path) for top in folders if top.is_dir() for path in top.iterdir()}
+    seen |= {str(path) for top in packages for path in top.iterdir()}
+    # Other programs write to the home folder at any time; no other writes what Python runs there, or a note.
+    own = [*Path.home().iterdir(), *(Path.home() / ".ipython").rglob("*")]
+    return seen | {str(path) for path in own if path.suffix in (".py", ".pth") or path.name == NOTE}
 
 
 def _fingerprint(path: Path) -> str:
