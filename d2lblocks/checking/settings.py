@@ -444,7 +444,7 @@ def in_words(who: str, changed: Mapping[str, object]) -> str:
         return ""
     return (
         f"{who} changes {' and '.join(parts)}, for all code that runs after it. "
-        "Answers are checked with the usual settings, so this costs no points."
+        "Each check begins with the usual settings, whatever was set before."
     )
 
 

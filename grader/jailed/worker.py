@@ -29,7 +29,7 @@ from d2lblocks.checking.cases import Case
 from d2lblocks.checking.limits import run_within
 from d2lblocks.checking.observations import encode
 from d2lblocks.checking.observe import describe, observe_form
-from d2lblocks.checking.settings import changes, read, take_machine_as_usual
+from d2lblocks.checking.settings import changes, read, take_machine_as_usual, usual_settings
 from grader.jailed.shell import Shell
 from grader.jailed.wire import TOO_LARGE, TooLarge, WireError, receive, send
 
@@ -90,7 +90,8 @@ def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=128)
 def _case(text: str) -> Case:
     """A case from its text; several checks in turn are tried on it."""
-    return Case.from_json(json.loads(text))
+    with usual_settings():  # a cell may have changed how tensors are made
+        return Case.from_json(json.loads(text))
 
 
 def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,11 @@ CELLS = {
     "mode = torch.inference_mode()\nmode.__enter__()": "inference mode (on,",
     "nn.Module.__call__ = lambda self, *args: None": "what PyTorch defines (nn.Module.__call__,",
     "import warnings\nwarnings.simplefilter('error')": "warnings (exceptions,",
+    """class Refusing(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        raise RuntimeError("no function may run")
+refusing = Refusing()
+refusing.__enter__()""": "the function modes that are on (Refusing,",
     "torch.set_num_threads(4)\ntorch.set_printoptions(precision=1)": "",
 }
 

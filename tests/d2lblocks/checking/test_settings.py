@@ -30,8 +30,6 @@ from d2lblocks.checking.settings import (
 )
 from tests import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore:careful", "ignore:torch.set_default_tensor_type")
-
 
 class Doubling(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
