@@ -301,6 +301,7 @@ class _Post:
 
 
 _LENGTH = struct.Struct("!Q")
+_NO_MEMORY = pickle.dumps(_OutOfMemory())
 
 
 def _serve(judge: Judge, zygote: jail.Zygote, channel: socket.socket, parent: int) -> None:
@@ -317,25 +318,28 @@ def _serve(judge: Judge, zygote: jail.Zygote, channel: socket.socket, parent: in
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             submission: Submission = pickle.load(given)
-            answer = _answer(judge, submission)
-            packed = pickle.dumps(answer)
-            channel.sendall(_LENGTH.pack(len(packed)) + packed)
-            if isinstance(answer, _OutOfMemory):
+            packed = _answer(judge, submission)
+            channel.sendall(_LENGTH.pack(len(packed)))
+            channel.sendall(packed)
+            if packed == _NO_MEMORY:
                 return
 
 
-def _answer(judge: Judge, submission: Submission) -> Answer:
+def _answer(judge: Judge, submission: Submission) -> bytes:
+    """What became of a submission, as it goes over the channel."""
     try:
-        return judge.grade(submission)
+        return pickle.dumps(judge.grade(submission))
     except jail.NoWalls as error:
-        return GraderError(
-            f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
-            "For code that you trust there is --no-isolation"
+        return pickle.dumps(
+            GraderError(
+                f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
+                "For code that you trust there is --no-isolation"
+            )
         )
     except Exception as error:  # a mistake of ours must not cost the others their grading
         if processes.is_about_memory(error):
-            return _OutOfMemory()
-        return Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True)
+            return _NO_MEMORY
+        return pickle.dumps(Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True))
 
 
 def _made_ready(order: Order, assignments: Sequence[str], zygote: jail.Zygote) -> Judge:

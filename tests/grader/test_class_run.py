@@ -8,7 +8,7 @@ from grader import class_run, processes
 from tests import ROOT
 
 NAME = "custom_layers"
-TIMEOUT = 4  # seconds; who is not stuck here answers in a thousandth of that
+TIMEOUT = 5  # seconds; who is not stuck here answers in a thousandth of that
 
 
 def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, monkeypatch):
@@ -26,16 +26,17 @@ def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, mon
         return class_run.Outcome(submission, notes=("graded",))
 
     monkeypatch.setattr(class_run.Judge, "grade", grade)
+    monkeypatch.setattr(class_run, "ATTEMPTS", 2)
     order = class_run.Order(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
     students = ("ada", "fat", "stuck", "alan", "once", "emmy")
     submissions = [class_run.Submission(student, NAME, tmp_path / student) for student in students]
     outcomes = {each.submission.student: each for each in class_run.run(order, submissions, 2, timeout=TIMEOUT)}
     assert {student for student, outcome in outcomes.items() if outcome.notes} == {"ada", "alan", "once", "emmy"}
     assert outcomes["stuck"].ours
-    assert outcomes["stuck"].problem.startswith(f"the process that judged it did not answer for {TIMEOUT} s, 3 times")
+    assert outcomes["stuck"].problem.startswith(f"the process that judged it did not answer for {TIMEOUT} s, 2 times")
     assert not outcomes["fat"].ours
-    assert outcomes["fat"].problem == "it takes more memory to judge than there is for one submission, 3 times"
-    for student, tries in {"ada": 1, "fat": 3, "stuck": 3, "once": 2}.items():
+    assert outcomes["fat"].problem == "it takes more memory to judge than there is for one submission, 2 times"
+    for student, tries in {"fat": 2, "stuck": 2, "once": 2}.items():
         assert (tmp_path / student).stat().st_size == tries
 
 

@@ -1,6 +1,7 @@
 """The judge: one rule, and words that help."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d2lblocks.checking import report
 from d2lblocks.checking.cases import Case
 from d2lblocks.checking.exercises import Check, Exercise, Known
-from d2lblocks.checking.judge import TOLERANCE, compare, judge, judging
+from d2lblocks.checking.judge import TOLERANCE, Verdict, compare, judge, judging
 
 T = torch.tensor
 
@@ -77,6 +79,10 @@ def exercise():
     twice = {"a": ({"output": T([2.0])}, {"output": T([4.0])})}
     known = Known("doubled", "Twice as much", "You doubled it.", "page.html#x", twice)
     return Exercise("e", "E", cases, checks, {"a": right, "b": right}, (known,)), list(right)
+
+
+def test_every_status_that_is_shown_is_explained():
+    assert set(re.findall(r'``"(\w+)"``', Verdict.__doc__)) == report._SIGNS.keys()
 
 
 def test_points_are_lost_check_by_check():

@@ -226,6 +226,7 @@ if observing:
     observing.encode = lambda value, *depth: next(forged, None) or encode(value, *depth)
 """,
         ),
+        costs=BEHIND,
         shows="far more than an answer can need",
     ),
     Attack(
