@@ -367,11 +367,11 @@ def fingerprint(order: Order, submission: Submission) -> str:
     """What a grading depends on: the submission, the release, the reference, the grader, PyTorch. Not the seed."""
     digest = hashlib.sha256(versions(order, submission.assignment).encode())
     with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
-        found = repair.notebooks(submission.folder)
-        for path in found:
+        attempts = repair.attempts(submission.folder, submission.assignment)
+        for path in repair.notebooks(submission.folder):
+            content = _content(path) if path in attempts else b""
             # Of several attempts the newest is graded: which one that is, the times of their files may say.
-            time = f"{path.stat().st_mtime_ns}" if len(found) > 1 else ""
-            content = _content(path) if len(found) <= repair.MAX_NOTEBOOKS else b""
+            time = f"{path.stat().st_mtime_ns}" if path in attempts and len(attempts) > 1 else ""
             digest.update(os.fsencode(path.name) + b"\0" + content + b"\0" + time.encode() + b"\0")
     digest.update(timestamps.content(submission.folder) or b"")
     return digest.hexdigest()

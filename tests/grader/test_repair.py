@@ -372,9 +372,9 @@ def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
         chosen(folder)
 
 
-def test_more_notebooks_than_anybody_needs_are_refused(hand_in):
-    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_NOTEBOOKS + 1)})
-    with pytest.raises(repair.BadSubmission, match="there are 21 notebooks, 20 at most"):
+def test_more_attempts_than_anybody_needs_are_refused(hand_in):
+    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_ATTEMPTS + 1)})
+    with pytest.raises(repair.BadSubmission, match="there are 21 attempts, 20 at most"):
         chosen(folder)
 
 
