@@ -442,7 +442,8 @@ class _Repair:
 
     def _before(self, name: str) -> str:
         """Behind which of our cells the student's own cells stand that run just before an answer."""
-        return ["", *self._ours][[*self._ours].index(name)]
+        order = [*self._ours]
+        return next((other for other in reversed(order[: order.index(name)]) if other in self._place), "")
 
     def _neighbours(self, name: str) -> list[int]:
         """The student's own cells that run just before an answer and just behind it."""
