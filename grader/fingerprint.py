@@ -42,12 +42,11 @@ def fingerprint(order: Order, submission: Submission) -> str:
     """What the marks of a submission depend on. Not the seed: any other is as good."""
     digest = _Digest(versions(order, submission.assignment))
     with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
-        found = repair.notebooks(submission.folder)
-        for path in found:
+        attempts = repair.attempts(submission.folder, submission.assignment)
+        for path in repair.notebooks(submission.folder):
             # Of several attempts the newest is graded: which one that is, the times of their files may say.
-            time = path.stat().st_mtime_ns if len(found) > 1 else 0
-            looked_at = len(found) <= repair.MAX_NOTEBOOKS
-            digest.add(os.fsencode(path.name), content(path) if looked_at else b"", time)
+            time = path.stat().st_mtime_ns if path in attempts and len(attempts) > 1 else 0
+            digest.add(os.fsencode(path.name), content(path) if path in attempts else b"", time)
     digest.add(timestamps.content(submission.folder) or b"")
     return digest.hex()
 

@@ -26,7 +26,7 @@ from grader.pictures import Pictures
 MOST_BYTES = 50 * 2**20
 MOST_CELLS = 500
 MOST_CHARACTERS = 200_000  # of one cell's source
-MAX_NOTEBOOKS = 20  # in the folder of a submission
+MAX_ATTEMPTS = 20  # in the folder of a submission
 MOST_NAMED = 5  # of files, in a sentence
 MOST_PICTURES = 20  # pasted into a text cell
 MOST_OF_A_PICTURE = 8_000_000  # characters
@@ -71,20 +71,19 @@ def find(
     if named.is_symlink():
         raise BadSubmission(f"{named.name} is a link, not a notebook")
     try:
-        found = notebooks(folder)
-        attempts = [each for path in found if (each := _attempt(path, assignment))]
+        found, attempts = notebooks(folder), _attempts(folder, assignment)
         files = found or sorted(folders.walk(folder))
     except OSError as error:
         raise BadSubmission(f"{folder.name} cannot be read: {error.strerror}") from error
-    if len(found) > MAX_NOTEBOOKS:
+    if len(attempts) > MAX_ATTEMPTS:
         raise BadSubmission(
-            f"there are {len(found)} notebooks, {MAX_NOTEBOOKS} at most; remove those that do not count"
+            f"there are {len(attempts)} attempts, {MAX_ATTEMPTS} at most; remove those that do not count"
         )
-    if not attempts and len(found) != 1:
+    if not attempts:
         there = [str(path.relative_to(folder)) for path in files]
         there = [name for name in there if name != "timestamp.txt"]
         raise BadSubmission(f"there is no {named.name}; there is {some(there) or 'nothing'}")
-    chosen, reason = _newest(attempts, is_answered) if attempts else (found[0], "")
+    chosen, reason = _newest(attempts, is_answered)
     notes = []
     if chosen != named:
         notes.append(f"The notebook is called {chosen.name}; it was graded as {named.name}.")
@@ -99,6 +98,16 @@ def find(
 def notebooks(folder: Path) -> list[Path]:
     """The files in the folder of a submission that may be a notebook, sorted by name."""
     return folders.files(folder, ".ipynb")
+
+
+def attempts(folder: Path, assignment: str) -> list[Path]:
+    """Those of the notebooks in a folder of which one is graded; none if none can be, or if they are too many.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = _attempts(folder, assignment)
+    return [each.path for each in found] if len(found) <= MAX_ATTEMPTS else []
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,14 @@ class _Attempt:
 SAME_TIME = 60.0  # seconds: files that were unpacked or copied together
 # Behind the name of an assignment: "(1)", "-1", "-Copy1", "_v2".
 _NUMBER = re.compile(r"_?\(?(?:copy|kopie|attempt|try|v)?_?(\d{1,3})\)?")
+
+
+def _attempts(folder: Path, assignment: str) -> list[_Attempt]:
+    found = notebooks(folder)
+    named = [each for path in found if (each := _attempt(path, assignment))]
+    if not named and len(found) == 1:  # whatever it is called
+        return [_Attempt(found[0], 0, False, 0.0)]
+    return named
 
 
 def _attempt(path: Path, assignment: str) -> _Attempt | None:
@@ -425,7 +442,8 @@ class _Repair:
 
     def _before(self, name: str) -> str:
         """Behind which of our cells the student's own cells stand that run just before an answer."""
-        return ["", *self._ours][[*self._ours].index(name)]
+        order = [*self._ours]
+        return next((other for other in reversed(order[: order.index(name)]) if other in self._place), "")
 
     def _neighbours(self, name: str) -> list[int]:
         """The student's own cells that run just before an answer and just behind it."""

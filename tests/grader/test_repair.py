@@ -119,6 +119,18 @@ def test_a_definition_below_its_check_is_graded_with_what_stands_before_it(relea
     assert code_of(result) == expected
 
 
+def test_nothing_of_ours_is_left_around_an_answer(release, notebook):
+    for gone in ("test_centered_layer", "about_my_linear", "my_linear", "test_my_linear", "about_tensor_reduction"):
+        take_out(notebook, gone)
+    for put_back in ("centered_layer", "progress"):
+        changed = copy.deepcopy(notebook)
+        put(changed, ANSWERS["my_linear"], behind=put_back)
+        put(changed, "helper = 1", behind=put_back)
+        code = code_of(repaired(release, changed))
+        assert code.index("helper = 1") < code.index(ANSWERS["my_linear"]) < code.index("test_my_linear")
+        assert "NotImplementedError" not in "".join(code)
+
+
 def test_all_answers_at_the_end_without_any_metadata(release, notebook):
     for name in ANSWERS:
         take_out(notebook, name)
@@ -237,7 +249,9 @@ def test_an_answer_in_words_that_was_typed_again_is_found():
         notebook = copy.deepcopy(release)
         if missing:
             take_out(notebook, "list_of_modules")
-        put(notebook, "They are not registered.", "about_list_of_modules", nbformat.v4.new_markdown_cell)
+            take_out(notebook, "about_list_of_modules")
+        behind = "test_init_xavier" if missing else "about_list_of_modules"
+        put(notebook, "They are not registered.", behind, nbformat.v4.new_markdown_cell)
         result = repair.repair(release, notebook, defines={"mlp": "MLP"})
         (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "list_of_modules")
         assert cell.source == "They are not registered."
@@ -372,9 +386,9 @@ def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
         chosen(folder)
 
 
-def test_more_notebooks_than_anybody_needs_are_refused(hand_in):
-    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_NOTEBOOKS + 1)})
-    with pytest.raises(repair.BadSubmission, match="there are 21 notebooks, 20 at most"):
+def test_more_attempts_than_anybody_needs_are_refused(hand_in):
+    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_ATTEMPTS + 1)})
+    with pytest.raises(repair.BadSubmission, match="there are 21 attempts, 20 at most"):
         chosen(folder)
 
 
