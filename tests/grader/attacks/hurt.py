@@ -7,6 +7,8 @@ from tests.grader.attacks.base import (
     Attack,
     called,
     my_linear,
+    with_cells,
+    with_pictures,
     with_text,
 )
 
@@ -160,6 +162,24 @@ if worker:
         "text_cell",
         "writes programs and endless brackets into a text cell",
         notebook=with_text("<script>alert(1)</script>\n\n" + "[" * 20_000 + "*a " * 5_000 + "> " * 3_000),
+        most=8,
+    ),
+    Attack(
+        "begin_forest",
+        "opens 21,000 formulas in a text cell and closes none of them",
+        notebook=with_text("\\begin{a}" * 21_000),
+        most=8,
+    ),
+    Attack(
+        "plus_forest",
+        "hands in an expression of 190,000 characters",
+        notebook=with_cells("a = 1\nif a == 2:\n    " + "a+" * 95_000 + "a\nprint('it', 'ran')", behind="setup"),
+        most=8,
+    ),
+    Attack(
+        "picture_forest",
+        "shows one picture of 4 MB a thousand times in a text cell",
+        notebook=with_pictures("A" * 4_000_000, 1000),
         most=8,
     ),
     Attack(
