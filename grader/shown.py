@@ -96,6 +96,8 @@ def _show_as_text(cell: NotebookNode) -> None:
     """Have a cell shown as it was written."""
     if cell.cell_type == "code":
         cell.metadata["magics_language"] = "text"  # nbconvert's way to choose another highlighter than Python's
+        if cell.source.lstrip().startswith("%%"):  # from which nbconvert would choose yet another one
+            cell.source = f"\N{ZERO WIDTH SPACE}{cell.source}"
     elif cell.cell_type == "markdown":
         longest = max((len(ticks) for ticks in _TICKS.findall(cell.source)), default=0)
         fence = "`" * max(3, longest + 1)

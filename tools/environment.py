@@ -48,6 +48,8 @@ _NETWORK = re.compile(
 
 # What only torch's CUDA build wants. Nothing in the course uses it; the CUDA build does not start without it.
 ACCELERATOR = re.compile(r"(nvidia|cuda)[-_]|triton\b")
+PIN = re.compile(r"([\w.-]+)==([^\s;+]+)")
+HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 _NOT_ALLOWED = re.compile(r"DO NOT MATCH THE HASHES.*?\n\s+(\S+)(?: \(?from|:)", re.DOTALL)
 
 
@@ -236,6 +238,68 @@ def requirements_in(text: str) -> "list[str]":
     return re.findall(r"^\w.*\n?(?:^[ \t].*\n?)*", text, re.MULTILINE)
 
 
+def normal(name: str) -> str:
+    """A package's name in the form in which two of them can be compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def setting(pip: str, name: str) -> "list[str]":
+    """The values of one of pip's settings.
+
+    Args:
+        pip: what `pip config list` says.
+        name: of the setting, as in pip's files.
+    """
+    found = re.findall(rf"^\S*\.{name}='(.*)'$", pip, re.MULTILINE)
+    return [value for line in found for value in line.replace("\\n", " ").split()]
+
+
+def wheel_folders(pip: str) -> "list[Path]":
+    """The folders of wheels that pip is told to look into, of what `pip config list` says."""
+    folders = [Path(value) for value in setting(pip, "find-links")]
+    return [path for path in dict.fromkeys(folders) if path.is_dir()]
+
+
+def wheels_of(requirements: "list[str]", folders: "list[Path]") -> "typing.Iterator[tuple[str, str, str, Path]]":
+    """The wheels of some requirements that lie in some folders.
+
+    Returns:
+        Name, version without its local part ("+cpu"), hash and path of each.
+    """
+    pins = {(normal(pin.group(1)), pin.group(2)) for pin in map(PIN.match, requirements) if pin}
+    for folder in folders:
+        for path in sorted(folder.glob("*-*-*.whl")):
+            name, version = path.name.split("-")[:2]
+            name, version = normal(name), version.partition("+")[0]
+            if (name, version) in pins:
+                digest = hashlib.sha256()
+                with path.open("rb") as file:
+                    for block in iter(lambda: file.read(2**20), b""):
+                        digest.update(block)
+                yield name, version, f"sha256:{digest.hexdigest()}", path
+
+
+def say_hashes_of_wheels(requirements: "list[str]") -> "list[str]":
+    """pip's options for the folders of wheels that it knows, with the hashes of what lies there.
+
+    pip prefers a file whose hash it knows before it has fetched it. So of two allowed files it would fetch the large
+    one of the index, and not the one that is on the disk.
+    """
+    python = str(VENV / "bin" / "python")
+    told = subprocess.run(
+        [python, "-m", "pip", "config", "list"], env=child_environment(), stdout=subprocess.PIPE, text=True
+    ).stdout
+    links = [
+        f'<a href="{path.resolve().as_uri()}#{found.replace(":", "=")}">{path.name}</a>'
+        for _, _, found, path in wheels_of(requirements, wheel_folders(told))
+    ]
+    if not links:
+        return []
+    page = VENV / "wheels.html"
+    page.write_text("<!DOCTYPE html><html><body>\n" + "\n".join(links) + "\n</body></html>\n", encoding="utf-8")
+    return ["--find-links", str(page)]
+
+
 def install() -> None:
     """Install the lock into `.venv`: first what everybody needs, then what only a CUDA build of torch needs.
 
@@ -279,6 +343,7 @@ def install_these(requirements: "list[str]") -> None:
     command += ["--disable-pip-version-check", "--progress-bar", "off"]
     # The lock is complete, so nothing is looked up; wheels only, because what builds a package has no hash.
     command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(wanted)]
+    command += say_hashes_of_wheels(requirements)
     told: list[str] = []
     pip = subprocess.Popen(
         command,

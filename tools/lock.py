@@ -7,7 +7,6 @@ python3 -m tools.lock --upgrade     take newer ones
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import subprocess
 import sys
@@ -17,8 +16,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools.environment import (
+    HASH,
     LOCK,
     OLDEST,
+    PIN,
     ROOT,
     Problem,
     child_environment,
@@ -26,9 +27,13 @@ from tools.environment import (
     explain,
     find_python,
     keep_log,
+    normal,
     requirements_in,
     say,
     seconds,
+    setting,
+    wheel_folders,
+    wheels_of,
 )
 
 DIRECT = ROOT / "requirements.txt"
@@ -38,8 +43,6 @@ LOCK_HEADER = """\
 # The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
 # pip installs a file only if its hash is here, from whichever index or folder it comes.
 """
-_PIN = re.compile(r"([\w.-]+)==([^\s;+]+)")
-_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 
 
 def write_lock(python: str, upgrade: bool = False) -> None:
@@ -69,24 +72,14 @@ def write_lock(python: str, upgrade: bool = False) -> None:
         run_quietly([*command, *index_options(pip), DIRECT.name], f"{DIRECT.name} cannot be resolved")
         resolved = made.read_text(encoding="utf-8")
     # A build of its own, of the same version, may lie in a folder of wheels, here or where the last lock was made.
-    known = [*hashes_of_wheels(wheel_folders(pip)), *hashes_of_a_lock(before)]
+    builds = wheels_of(requirements_in(resolved), wheel_folders(pip))
+    known = [*((name, version, found) for name, version, found, _ in builds), *hashes_of_a_lock(before)]
     text = LOCK_HEADER + clean_lock(resolved, known)
     if before == text:
         say(f"{LOCK.name} is up to date, {seconds(start)}")
         return
     LOCK.write_text(text, encoding="utf-8")
     say(f"{LOCK.name} written, {len(requirements_in(text))} packages, {seconds(start)}")
-
-
-def setting(pip: str, name: str) -> list[str]:
-    """The values of one of pip's settings.
-
-    Args:
-        pip: what `pip config list` says.
-        name: of the setting, as in pip's files.
-    """
-    found = re.findall(rf"^\S*\.{name}='(.*)'$", pip, re.MULTILINE)
-    return [value for line in found for value in line.replace("\\n", " ").split()]
 
 
 def index_options(pip: str) -> list[str]:
@@ -98,35 +91,13 @@ def index_options(pip: str) -> list[str]:
     return [word for address in setting(pip, "index-url")[:1] for word in ("--default-index", address)]
 
 
-def wheel_folders(pip: str) -> list[Path]:
-    """The folders of wheels that pip is told to look into."""
-    return [path for path in map(Path, setting(pip, "find-links")) if path.is_dir()]
-
-
-def hashes_of_wheels(folders: Iterable[Path]) -> Iterator[tuple[str, str, str]]:
-    """Name, version without its local part, and hash of each wheel in some folders."""
-    for folder in folders:
-        for path in sorted(folder.glob("*.whl")):
-            name, version, *_ = path.name.split("-")
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-            yield normal(name), version.partition("+")[0], f"sha256:{digest.hexdigest()}"
-
-
 def hashes_of_a_lock(text: str) -> Iterator[tuple[str, str, str]]:
     """Name, version and hash of each file that a lock allows."""
     for requirement in requirements_in(text):
-        pin = _PIN.match(requirement)
-        for found in _HASH.findall(requirement) if pin else ():
+        pin = PIN.match(requirement)
+        for found in HASH.findall(requirement) if pin else ():
             assert pin is not None
             yield normal(pin[1]), pin[2], found
-
-
-def normal(name: str) -> str:
-    """A package's name in the form in which two of them can be compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def clean_lock(resolved: str, known: Iterable[tuple[str, str, str]] = ()) -> str:
@@ -145,10 +116,10 @@ def clean_lock(resolved: str, known: Iterable[tuple[str, str, str]] = ()) -> str
     lines = []
     for requirement in requirements_in(resolved):
         first = requirement.splitlines()[0].rstrip("\\ ")
-        pin = _PIN.match(first)
+        pin = PIN.match(first)
         if pin is None:
             continue
-        found = {*_HASH.findall(requirement), *more.get((normal(pin[1]), pin[2]), ())}
+        found = {*HASH.findall(requirement), *more.get((normal(pin[1]), pin[2]), ())}
         hashes = [f"    --hash={each}" for each in sorted(found)]
         why = re.search(r"^ +# via .*", requirement, re.MULTILINE)
         text = " \\\n".join([re.sub(r"\+[\w.]+(?=\s|$)", "", first), *hashes])

@@ -171,13 +171,14 @@ def test_what_waits_for_a_person_is_marked_in_the_table(course, capsys):
     assert "? waits for a person" in said
 
 
-def test_control_c_in_nbgrader_stops_the_command(course, monkeypatch, capsys):
+def test_control_c_stops_the_feedback_and_leaves_nothing_behind(course, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nbgrader.converters.generate_feedback.GenerateFeedback.convert_single_notebook", interrupted)
+    monkeypatch.setattr("grader.feedback.wait", interrupted)
     assert run(course, "feedback", NAME) == 130
     assert "2 pages to write" in capsys.readouterr().out
+    assert not [path for path in course.feedback_directory.rglob("*") if path.is_file()]
 
 
 def test_what_was_handed_in_instead_of_a_notebook_is_named(course, capsys):

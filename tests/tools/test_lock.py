@@ -31,11 +31,14 @@ def test_what_the_resolver_says_is_cleaned() -> None:
 
 
 def test_a_build_in_a_folder_of_wheels_is_known_by_its_version_without_the_local_part(tmp_path: Path) -> None:
-    (tmp_path / "My_Torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"a wheel")
-    pip = f":env:.find-links='{tmp_path} https://elsewhere.example/wheels'\n"
-    assert lock.wheel_folders(pip) == [tmp_path]
-    digest = hashlib.sha256(b"a wheel").hexdigest()
-    assert list(lock.hashes_of_wheels([tmp_path])) == [("my-torch", "2.13.0", f"sha256:{digest}")]
+    wheel = tmp_path / "My_Torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
+    wheel.write_bytes(b"a wheel")
+    (tmp_path / "My_Torch-2.12.0-py3-none-any.whl").write_bytes(b"another")
+    pip = f":env:.find-links='{tmp_path} https://elsewhere.example/wheels'\nglobal.find-links='{tmp_path}'\n"
+    assert environment.wheel_folders(pip) == [tmp_path]
+    found = f"sha256:{hashlib.sha256(b'a wheel').hexdigest()}"
+    builds = list(environment.wheels_of(["my-torch==2.13.0 \\\n", "other==2.12.0\n"], [tmp_path]))
+    assert builds == [("my-torch", "2.13.0", found, wheel)]
 
 
 def test_hashes_of_the_last_lock_are_kept_for_the_same_version() -> None:
@@ -56,7 +59,7 @@ def pins(path: Path) -> dict[str, str]:
     found = {}
     for requirement in environment.requirements_in(path.read_text()):
         name, version = re.split(r"[ \\\n]", requirement)[0].split("==")
-        found[lock.normal(name)] = version
+        found[environment.normal(name)] = version
     return found
 
 

@@ -164,6 +164,12 @@ def with_text(source: str) -> Callable[[NotebookNode], None]:
     return lambda notebook: notebook.cells.append(nbformat.v4.new_markdown_cell(source))
 
 
+def with_pictures(data: str, times: int) -> Callable[[NotebookNode], None]:
+    """Put a text cell at the end that shows the same picture, of this data, many times."""
+    cell = nbformat.v4.new_markdown_cell("![p](attachment:p.png)\n" * times)
+    return lambda notebook: notebook.cells.append({**cell, "attachments": {"p.png": {"image/png": data}}})
+
+
 def instead(content: str | bytes) -> Callable[[Path], None]:
     """Hand in this in place of the notebook."""
     data = content.encode() if isinstance(content, str) else content

@@ -17,6 +17,8 @@ from tests.grader.attacks.base import (
     Attack,
     called,
     my_linear,
+    with_cells,
+    with_pictures,
     with_text,
 )
 
@@ -296,6 +298,24 @@ if "grader.jailed.shell" in sys.modules:
         "writes code 3,000 columns to the right",
         my_linear("return X @ self.weight" + " " * 3000 + "; import os"),
         says="goes on at column 3,031, behind 3,000 blanks",
+    ),
+    Attack(
+        "begin_forest",
+        "opens 21,000 formulas in a text cell and closes none of them",
+        notebook=with_text("\\begin{a}" * 21_000),
+        most=8,
+    ),
+    Attack(
+        "plus_forest",
+        "hands in an expression of 190,000 characters",
+        notebook=with_cells("a = 1\nif a == 2:\n    " + "a+" * 95_000 + "a\nprint('it', 'ran')", behind="setup"),
+        most=8,
+    ),
+    Attack(
+        "picture_forest",
+        "shows one picture of 4 MB a thousand times in a text cell",
+        notebook=with_pictures("A" * 4_000_000, 1000),
+        most=8,
     ),
     Attack(
         "terminal_name",
