@@ -23,7 +23,7 @@ def _release_everything(base: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a released course, made once for all files and all workers of pytest; to be copied."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -46,8 +46,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def course(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Course:
+def course(released_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Course:
     """An nbgrader course with nothing handed in, released."""
     base = tmp_path_factory.mktemp("course")
-    shutil.copytree(released, base, dirs_exist_ok=True)
+    shutil.copytree(released_course, base, dirs_exist_ok=True)
     return Course(base / "grader")

@@ -41,9 +41,9 @@ def hand_in(course, student, answers):
 
 
 @pytest.fixture(scope="module")
-def graded(released, tmp_path_factory):
+def graded(released_course, tmp_path_factory):
     """A course with two students, graded: ada is right, bob has done nothing."""
-    made = Course(shutil.copytree(released, tmp_path_factory.mktemp("term") / "course") / "grader")
+    made = Course(shutil.copytree(released_course, tmp_path_factory.mktemp("term") / "course") / "grader")
     folder = ROOT / "solutions" / NAME
     hand_in(made, "ada", {n: right_answers(task, folder)["worked"] for n, task in load(folder).tasks.items()})
     hand_in(made, "bob", {})
