@@ -39,12 +39,13 @@ course: book sample  ## environment, website, exercises, a graded sample class: 
 	@echo "Next:  make test checks all of it; make lists the rest."
 
 # Notebooks are compared with their stored outputs, cell by cell. One worker must run a whole notebook: loadfile.
-# Two workers with as many threads each as there are cores would mostly wait for one another.
+# Two workers with as many threads each as there are cores would mostly wait for one another. tests/conftest.py puts
+# the files that take longest first.
 test: env book  ## style, types, website, unit tests, every chapter's outputs, the site in a browser
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet . || { echo "test: these files are not formatted; run: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
 		-p no:cacheprovider tests book/*.ipynb
 
 # ---- Steps -----------------------------------------------------------------------------------------------------

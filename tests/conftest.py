@@ -29,6 +29,28 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"random cases are drawn with --seed {config.getoption('--seed')}"
 
 
+# The files that take longest, longest first; of the others the order does not matter. With several workers a long
+# file that begins last would keep one of them busy while the others have nothing to do.
+LONGEST = (
+    "tests/grader/test_catalogue.py",
+    "tests/grader/test_attacks.py",
+    "tests/grader/test_course.py",
+    "tests/site/test_pages.py",
+    "tests/grader/test_resume.py",
+    "tests/grader/test_faults.py",
+    "tests/grader/test_nbgrader.py",
+    "tests/grader/test_lab.py",
+    "tests/tools/test_environment.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; `make test` has pytest-xdist keep this order."""
+    first = {config.rootpath / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
 @pytest.fixture(autouse=True)
 def _known_random_numbers(request: pytest.FixtureRequest) -> None:
     """What a test draws without a seed of its own is the same in every run."""
