@@ -221,6 +221,7 @@ for module in (checking, sys.modules.get("grader.jailed.worker", checking)):
             """
 import sys
 
+attempt()
 observing = sys.modules.get("grader.jailed.worker") and sys.modules["d2lblocks.checking.observe"]
 if observing:
     fat = {"dict": {"output": [["x" * 1900 + "\\N{GRINNING FACE}"] * 1875] * 4}}
@@ -239,6 +240,7 @@ if observing:
             """
 import sys
 
+attempt()
 shell = sys.modules.get("grader.jailed.shell")
 if shell:
     fat = {"output_type": "stream", "name": "stdout", "text": "x" * 99_000 + "\\N{GRINNING FACE}"}
@@ -304,18 +306,21 @@ if "grader.jailed.shell" in sys.modules:
         "opens 21,000 formulas in a text cell and closes none of them",
         notebook=with_text("\\begin{a}" * 21_000),
         most=8,
+        shows="they are in the submission",
     ),
     Attack(
         "plus_forest",
         "hands in an expression of 190,000 characters",
         notebook=with_cells("a = 1\nif a == 2:\n    " + "a+" * 95_000 + "a\nprint('it', 'ran')", behind="setup"),
         most=8,
+        shows="it ran",
     ),
     Attack(
         "picture_forest",
         "shows one picture of 4 MB a thousand times in a text cell",
         notebook=with_pictures("A" * 4_000_000, 1000),
         most=8,
+        shows="attachment:",
     ),
     Attack(
         "terminal_name",
