@@ -500,8 +500,11 @@ class Zygote:
         new = {path.resolve() for path in paths if path.exists()} - self._hidden
         if not new or not self.isolated:
             return
+        # A folder that was made since in one that is hidden, is hidden.
+        elsewhere = any(not any(reach.is_below(str(path), str(known)) for known in self._hidden) for path in new)
         self._hidden |= new
-        if self._control is not None and (self._ready or _covers(_binds(), self._hidden) != self._covered):
+        not_seen = self._ready and elsewhere
+        if self._control is not None and (not_seen or _covers(_binds(), self._hidden) != self._covered):
             self.stop()  # it is started again with them
 
     def _see_that_all_is_hidden(self) -> None:
