@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from traitlets.config import Config
 
 from grader import fingerprint, jail
 from grader.class_run import Order, Submission
@@ -91,7 +90,7 @@ def test_a_text_changes_no_mark(now, edit, path, old, new):
     [
         ("grader/engine.py", "MOST_WORKERS = 12", "MOST_WORKERS = 13"),
         ("grader/repair.py", "MOST_CELLS = 500", "MOST_CELLS = 5"),
-        ("grader/record.py", "self._late.late_submission_penalty(student", "None and (student"),
+        ("grader/record.py", "utils.determine_grade(cell)", "(0.0, 1.0)"),
         ("grader/jailed/shell.py", "MOST_OUTPUTS = 200", "MOST_OUTPUTS = 20"),
         ("d2lblocks/checking/judge.py", "(1e-4, 1e-5)", "(1e-3, 1e-5)"),
         ("d2lblocks/checking/probes.py", "def ", "def more() -> None: ...\ndef "),
@@ -140,14 +139,6 @@ def test_the_version_of_python_is_covered(now, monkeypatch):
     before = now()
     monkeypatch.setattr(sys, "version_info", (sys.version_info[0], sys.version_info[1] + 1, 0))
     assert now() != before
-
-
-def test_the_courses_settings_for_late_work_are_covered(now):
-    config = Config()
-    config.Execute.timeout = 20
-    assert fingerprint.settings(config) == fingerprint.settings(Config())
-    config.LateSubmissionPlugin.penalty_method = "zero"
-    assert now(settings=fingerprint.settings(config)) != now(settings=fingerprint.settings(Config()))
 
 
 def test_when_it_was_handed_in_is_covered(copied, now):
