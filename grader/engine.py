@@ -235,7 +235,7 @@ def _changed_settings(
     """A note if the cell changed a setting of the whole process; what the worker says about it may be made up."""
     changed = None if isinstance(answer, Lost) else answer.get("changes")
     if isinstance(changed, dict):
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        name = str(cell.metadata.get("nbgrader", {}).get("grade_id"))
         note = in_words(f"The cell of {name}" if name in exercises else f"The cell [{count}]", changed)
         if note:
             yield note

@@ -436,9 +436,9 @@ def in_words(who: str, changed: Mapping[str, object]) -> str:
         changed: what `changes` gave; or what a stranger says that it gave, so other names are left out.
     """
     parts = [
-        f"{name} ({''.join(filter(_is_harmless, str(value)))[:MAX_VALUE_LENGTH]}, by {_BY[name]})"
+        f"{name} ({''.join(filter(_is_harmless, value))[:MAX_VALUE_LENGTH]}, by {_BY[name]})"
         for name, value in changed.items()
-        if name in _BY
+        if name in _BY and isinstance(value, str)
     ]
     if not parts:
         return ""

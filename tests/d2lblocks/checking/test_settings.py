@@ -218,7 +218,7 @@ def test_every_setting_has_a_name_of_its_own():
 
 
 def test_a_forged_change_says_nothing_of_its_own():
-    assert not in_words("The cell", {"your marks": "36 of 36"})
+    assert not in_words("The cell", {"your marks": "36 of 36", "the default dtype": [], "warnings": {}})
     told = in_words("The cell", {"the default dtype": "<b>`x`</b>" + "y" * 1000})
     assert "<" not in told
     assert told.count("y") <= MAX_VALUE_LENGTH + 5
