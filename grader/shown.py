@@ -20,6 +20,7 @@ MAX_SOURCE = 50_000  # characters of a source that is shown at all
 MAX_SOURCE_OF_A_NOTEBOOK = 1_000_000
 MAX_TEXT_OF_A_NOTEBOOK = 1_000_000  # characters of all that cells print
 MAX_PICTURES_OF_A_NOTEBOOK = 24_000_000  # characters of all pictures in text cells, each as often as it is shown
+MAX_LINE = 500  # characters of a line of a text that is shown without formats
 MAX_MATHEMATICS = 100  # formulas in one text
 
 # In the metadata of a notebook: it is bounded already. A submission's own metadata never reach a graded notebook.
@@ -101,7 +102,11 @@ def _show_as_text(cell: NotebookNode) -> None:
     elif cell.cell_type == "markdown":
         longest = max((len(ticks) for ticks in _TICKS.findall(cell.source)), default=0)
         fence = "`" * max(3, longest + 1)
-        cell.source = f"{fence}\n{cell.source}\n{fence}"
+        # nbgrader's template looks for addresses in each line, from every bracket on.
+        lines = [
+            line[i : i + MAX_LINE] for line in cell.source.split("\n") for i in range(0, len(line) or 1, MAX_LINE)
+        ]
+        cell.source = "\n".join([fence, *lines, fence])
         cell.pop("attachments", None)  # in a text that is shown as it was written there is no picture
 
 

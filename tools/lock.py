@@ -119,8 +119,8 @@ def clean_lock(resolved: str, known: Iterable[tuple[str, str, str]] = ()) -> str
         pin = PIN.match(first)
         if pin is None:
             continue
-        found = {*HASH.findall(requirement), *more.get((normal(pin[1]), pin[2]), ())}
-        hashes = [f"    --hash={each}" for each in sorted(found)]
+        allowed = {*HASH.findall(requirement), *more.get((normal(pin[1]), pin[2]), ())}
+        hashes = [f"    --hash={each}" for each in sorted(allowed)]
         why = re.search(r"^ +# via .*", requirement, re.MULTILINE)
         text = " \\\n".join([re.sub(r"\+[\w.]+(?=\s|$)", "", first), *hashes])
         lines.append(f"{text}\n    {why[0].strip()}" if why else text)
