@@ -16,7 +16,9 @@ from grader.preprocessors import BoundWhatIsShown, GradeInJail, WritePublicCases
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
 
 # nbgrader makes a new gradebook with the program `alembic`, which stands beside this Python, activated or not.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+programs, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
+if programs not in path.split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([programs, path])
 
 c.CourseDirectory.course_id = "layers-and-blocks"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)

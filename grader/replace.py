@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import sys
@@ -103,12 +104,8 @@ def recover(place: Path) -> None:
     old = _aside(place)
     if old.is_dir() and not place.exists():
         os.rename(old, place)
-    for left in (old, *place.parent.glob(f".{_as_pattern(place.name)}-????????.new")):
+    for left in (old, *place.parent.glob(f".{glob.escape(place.name)}-????????.new")):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _as_pattern(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
 def _aside(place: Path) -> Path:

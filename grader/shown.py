@@ -54,7 +54,7 @@ def bound(notebook: NotebookNode) -> None:
             continue
         easy = not _hard(cell) and pictures.take(_shown_pictures(cell)) and formatted.take(len(cell.source))
         cell.source = _cut(cell.source, min(MAX_SOURCE, source.left), "they are in the submission")
-        source.take(len(cell.source))
+        source.take(min(len(cell.source), source.left))
         if not easy:
             _show_as_text(cell)
         for output in cell.get("outputs", ()):

@@ -5,12 +5,16 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.state import pytest_runtest_makereport, the_process_stays_as_it_was  # noqa: F401
+
+# As in an activated environment. A course's nbgrader_config.py would do it, in the middle of a test.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 # The same examples in every run, on a slow machine too. Others: --hypothesis-profile=default --hypothesis-seed=N
 settings.register_profile(

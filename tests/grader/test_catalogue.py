@@ -114,15 +114,15 @@ def test_every_check_is_failed_by_some_mistake_alone_or_first(name, check):
 @pytest.mark.parametrize(("name", "check"), CHECKS)
 def test_a_check_that_always_passes_is_noticed(name, check, monkeypatch):
     _, task = TASKS[name]
-    honest = judging._judge_check
+    honest = judging.Judging._verdict
 
-    def mutated(of, observed, expected):
-        return judging.Verdict(of, "pass", of.points, "") if of.id == check else honest(of, observed, expected)
+    def mutated(self, of):
+        return judging.Verdict(of, "pass", of.points, "") if of.id == check else honest(self, of)
 
     concerned = [mistake for mistake in task.mistakes if check in mistake.fails]
     assert concerned
     seen = [examined(name, mistake.id, SEEDS[0])[1] for mistake in concerned]
-    monkeypatch.setattr(judging, "_judge_check", mutated)
+    monkeypatch.setattr(judging.Judging, "_verdict", mutated)
     for mistake, observed in zip(concerned, seen, strict=True):
         verdicts = judging.judge(exercise(name, SEEDS[0]), observed)
         assert {v.check.id for v in verdicts if v.status != "pass"} != mistake.fails

@@ -14,6 +14,7 @@ from grader.authoring import load
 from grader.course import Course, CourseError
 from grader.submissions import fill_in, solution_cells
 from tests import guide
+from tests.grader.conftest import rely_on
 from tests.grader.plainly import autograde_plainly
 
 NAME = "custom_layers"
@@ -26,6 +27,7 @@ def course(course):
     """The course, with the example of the guide for maintainers as one more assignment."""
     guide.write_example(course.solutions)
     course.release(guide.NAME)
+    rely_on(course)
     return course
 
 

@@ -116,7 +116,7 @@ def test_a_gradebook_that_fails_in_the_middle_holds_no_half_of_a_mark(trial):
         book.execute("DROP TRIGGER full")
     book.close()
     for student in students(trial):  # as a run that was killed while it wrote leaves it
-        (trial.course.autograded / student / f".{ASSIGNMENT}-abcd").mkdir(parents=True)
+        (trial.course.autograded / student / f".{ASSIGNMENT}-abcd1234.new").mkdir(parents=True)
     assert ends_well(trial)
     assert not list(trial.course.autograded.glob("*/.*"))
 
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_and_what_was_graded_is_kept(trial, room):
 
 @mounts
 def test_a_folder_that_is_read_only_is_said_before_anything_is_graded(trial):
-    trial.course.autograded.mkdir()
+    trial.course.autograded.mkdir(exist_ok=True)
     done = grade(trial, *with_mounts("--ro-bind", trial.course.autograded, trial.course.autograded))
     assert is_one_line(done, str(trial.course.autograded), "cannot be written", "read-only")
     assert trial.course.marks() == []

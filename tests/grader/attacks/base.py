@@ -95,7 +95,8 @@ class Attack:
         if self.notebook:
             self.notebook(notebook)
         for cell in notebook.cells:
-            if cell.cell_type == "code" and "attempt()" in cell.source:
+            # Some of what is handed in is no cell at all.
+            if isinstance(cell, NotebookNode) and cell.get("cell_type") == "code" and "attempt()" in cell.source:
                 cell.source = ATTEMPT + cell.source
         folder.mkdir(parents=True)
         # As Jupyter writes it, but also what is no text: a lone surrogate is written with an escape.
