@@ -71,7 +71,7 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
     settings = read()
     try:
         outputs, raised = run_within(
-            lambda: shell.run(message["source"]),
+            functools.partial(shell.run, message["source"]),
             passing=message["seconds"],
             error=lambda _: KeyboardInterrupt(why),
             again=STOP_AGAIN_INTERVAL,
