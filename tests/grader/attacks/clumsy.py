@@ -103,6 +103,7 @@ def type_again(notebook: NotebookNode) -> None:
 
 def lose_metadata(notebook: NotebookNode) -> None:
     """Another program has saved it."""
+    with_cells("print('nothing says ' + 'whose cell this is')")(notebook)
     for cell in notebook.cells:
         cell.metadata.clear()
 
@@ -237,7 +238,13 @@ CLUMSY = (
         folder=as_version_3,
         shows="This was written long ago",
     ),
-    Mishap("utf_16", "saves the notebook in another encoding", folder=as_utf_16),
+    Mishap(
+        "utf_16",
+        "saves the notebook in another encoding",
+        notebook=with_cells("print('saved as ' + 'UTF-16')"),
+        folder=as_utf_16,
+        shows="saved as UTF-16",
+    ),
     Mishap(
         "answer_retyped",
         "deletes the answer's cell and types it again",
@@ -245,7 +252,10 @@ CLUMSY = (
         says="was missing; your cell that defines MyLinear was graded in its place",
     ),
     Mishap(
-        "lost_metadata", "saves the notebook with a program that drops nbgrader's metadata", notebook=lose_metadata
+        "lost_metadata",
+        "saves the notebook with a program that drops nbgrader's metadata",
+        notebook=lose_metadata,
+        shows="nothing says whose cell this is",
     ),
     Mishap(
         "two_attempts",

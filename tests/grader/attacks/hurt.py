@@ -194,7 +194,7 @@ replace(observing, "encode", forge)
 """,
         ),
         costs=BEHIND,
-        shows="It gave a string that is too long",
+        shows="far more than an answer can need",
     ),
     Attack(
         "forged_description",
@@ -247,7 +247,7 @@ if shell:
     shell.Outputs.finished = lambda self: [fat] * 150
 """,
         ),
-        shows="all outputs of the notebook together are too large",
+        shows="more characters; they are not kept",
     ),
     Attack(
         "odd_answers",
@@ -313,7 +313,7 @@ if "grader.jailed.shell" in sys.modules:
         "hands in an expression of 190,000 characters",
         notebook=with_cells("a = 1\nif a == 2:\n    " + "a+" * 95_000 + "a\nprint('it', 'ran')", behind="setup"),
         most=8,
-        shows="it ran",
+        shows="maximum recursion depth exceeded during compilation",
     ),
     Attack(
         "picture_forest",
