@@ -131,8 +131,9 @@ def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
     """Its own execution, on students of every assignment; row by row what the engine has entered."""
     for number, assignment in enumerate(course.assignments()):
         handed_in = [student.name for student in sample_class if assignment in student.answers]
+        # By an odd step both kinds of answers in words are among them: written, and left blank.
         in_words = right_answers(course, assignment).keys() - points(course, assignment).keys()
-        chosen = handed_in if in_words else handed_in[number::6]
+        chosen = handed_in[number :: 5 if in_words else 6]
         for submission in course.submissions(assignment, chosen):
             before = rows(course, submission)
             autograde_plainly(course, submission, seed=5)

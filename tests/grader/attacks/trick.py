@@ -31,7 +31,7 @@ def link_folder(folder: Path) -> None:
 
 def path_tricks(folder: Path) -> None:
     """Names that lead elsewhere, links that lead elsewhere, and modules that hide the real ones."""
-    (folder / "..%2f..%2fx.ipynb").write_text("{}", encoding="utf-8")
+    (folder / "x%2f..%2f..%2fx.ipynb").write_text("{}", encoding="utf-8")
     (folder / "..\\..\\x.ipynb").write_text("{}", encoding="utf-8")
     for name in ("torch", "nbformat", "d2lblocks", "sitecustomize", "public", "grader"):
         (folder / f"{name}.py").write_text("raise SystemExit('not the module that you think')", encoding="utf-8")
