@@ -260,13 +260,13 @@ def test_an_assignment_that_the_gradebook_does_not_know_is_said(trial):
 @mounts
 def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_nothing(trial):
     """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
-    ours = psutil.Process()
     started = set()
     for delay in range(24):
         zygote = jail.Zygote()
         zygote.start()
         time.sleep(delay / 4000)
-        started |= set(ours.children(recursive=True))
+        first = psutil.Process(zygote._process.pid)
+        started |= {first, *first.children(recursive=True)}
         zygote._process.kill()
         start = time.monotonic()
         with pytest.raises(jail.JailError):

@@ -8,7 +8,7 @@ import os
 import nbformat
 import pytest
 
-from grader import class_run, repair
+from grader import class_run, fingerprint, repair
 from grader.submissions import fill_in
 from tests import ROOT
 
@@ -413,14 +413,14 @@ def test_what_is_graded_decides_whether_it_is_graded_again(hand_in, release):
     order = class_run.Order(ROOT / "solutions", ROOT / "exercises", seed=1)
     folder = hand_in(**{"custom_layers": OLD, "custom_layers__(1)": NEW})
     submission = class_run.Submission("ada", NAME, folder)
-    prints = [class_run.fingerprint(order, submission)]
+    prints = [fingerprint.fingerprint(order, submission)]
     (folder / "custom_layers (1).ipynb").write_text("changed")
-    prints.append(class_run.fingerprint(order, submission))
+    prints.append(fingerprint.fingerprint(order, submission))
     os.utime(folder / "custom_layers.ipynb", (NEW + 1000, NEW + 1000))
-    prints.append(class_run.fingerprint(order, submission))
+    prints.append(fingerprint.fingerprint(order, submission))
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints" / f"{NAME}-checkpoint.ipynb").touch()
-    assert len({*prints, class_run.fingerprint(order, submission)}) == 3
+    assert len({*prints, fingerprint.fingerprint(order, submission)}) == 3
 
 
 # --- formats ------------------------------------------------------------------------------------------------------

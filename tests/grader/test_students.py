@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from grader import class_run, folders, jail, preprocessors, students
+from grader import fingerprint, folders, jail, preprocessors, students
 from grader.accuracy import right_answers
 from grader.authoring import assignments, load
 from tests import ROOT
@@ -107,10 +107,10 @@ def test_nothing_of_what_is_left_behind_is_released_or_copied(course, said):
 def test_what_is_left_behind_does_not_make_anything_due(course, said):
     assert not [each for each in course.submissions(NAME) if each.due]
     order = course.order(seed=1)
-    before = class_run.versions(order, NAME)
+    before = fingerprint.versions(order, NAME)
     (course.solutions / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
     (course.submitted / "ada" / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
-    assert class_run.versions(order, NAME) == before
+    assert fingerprint.versions(order, NAME) == before
     assert not [each for each in course.submissions(NAME) if each.due]
 
 

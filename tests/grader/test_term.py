@@ -70,7 +70,8 @@ def exported(course, capsys):
     path = course.root / "marks.csv"
     assert str(path) in capsys.readouterr().out
     with path.open(encoding="utf-8") as file:
-        return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+        rows = [row for row in csv.DictReader(file) if row["assignment"] == NAME]
+    return {row["student_id"]: float(row["score"]) for row in rows}
 
 
 def test_marks_are_exported_into_the_course_that_is_named(course, capsys):
