@@ -70,7 +70,7 @@ book_reads := book _config.yml _toc.yml tools/book.py
 library_reads := d2lblocks
 solutions_reads := solutions
 exercises_reads := exercises
-grader_reads := $(wildcard grader/*.py)
+grader_reads := $(shell find grader -name "*.py" -not -path "grader/submitted/*" -not -path "grader/autograded/*")
 submitted_reads := grader/submitted
 
 # A list of checksums that is rewritten only when a file was changed, added or removed: dates alone would miss the last
@@ -152,17 +152,17 @@ refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
 
 # Its figures are in the guide for instructors; nothing else should be running.
 bench: env  ## the same submissions through plain nbgrader and through the engine; about twenty minutes
-	@$(PY) -m tools.bench
+	@$(PY) -m tests.stress.bench
 
 attacks: env  ## what nbgrader's own command does with hostile submissions: the table in the guide for instructors; half an hour
-	@$(PY) -m tools.attacks
+	@$(PY) -m tests.stress.attacks
 
 # What the tests do a dozen times, as often as you like; about nine seconds each.
 kills: env  ## kill a grading at 50 random moments (TIMES=50) and see that nothing is lost
-	@$(PY) -m tools.kills --times $(or $(TIMES),50) --log book/guides/_kills.log
+	@$(PY) -m tests.stress.kills --times $(or $(TIMES),50) --log book/guides/_kills.log
 
 fuzz: env  ## send the judge 100,000 hostile messages (MESSAGES=100000); about a quarter of an hour
-	@$(PY) -m tools.fuzz --messages $(or $(MESSAGES),100000) --log book/guides/_fuzz.log
+	@$(PY) -m tests.stress.fuzz --messages $(or $(MESSAGES),100000) --log book/guides/_fuzz.log
 
 lock:  ## requirements.lock from requirements.txt
 	@$(PYTHON) -m tools.lock

@@ -8,7 +8,7 @@ Figures take the style of the book with ``plt.style.use("d2lblocks.book")``.
 """
 
 from d2lblocks.checking.check import check
-from d2lblocks.looking import Operators, Trace, draw, ops, trace
-from d2lblocks.measuring import Timing, measure, plot
+from d2lblocks.inspection import Operators, Trace, draw, ops, trace
+from d2lblocks.timing import Timing, measure, plot
 
 __all__ = ["Operators", "Timing", "Trace", "check", "draw", "measure", "ops", "plot", "trace"]

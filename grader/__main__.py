@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from grader import jail
+from grader.sandbox import host
 
 HERE = Path(__file__).resolve().parent
 GUIDES = HERE.parent / "book" / "guides"
@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_jobs(to: argparse.ArgumentParser) -> None:
-    jobs = jail.default_jobs()
+    jobs = host.default_jobs()
     to.add_argument("--jobs", type=_jobs, default=jobs, metavar="N", help="default: one for each core")
 
 
@@ -189,9 +189,9 @@ def main() -> int:
     """Run one command; an error is one line and exit status 1."""
     arguments = parser().parse_args()
     try:
-        with jail.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
-            if arguments.command == "autograde" and (arguments.no_isolation or not jail.why_not()):
-                with contextlib.suppress(jail.JailError):  # it is started again, and then the reason is said
+        with host.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
+            if arguments.command == "autograde" and (arguments.no_isolation or not host.why_not()):
+                with contextlib.suppress(host.JailError):  # it is started again, and then the reason is said
                     zygote.start()
             # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
             sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

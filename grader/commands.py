@@ -18,15 +18,17 @@ from nbgrader.api import InvalidEntry, MissingEntry
 from sqlalchemy.exc import SQLAlchemyError
 
 from d2lblocks.tables import Table
-from grader import accuracy, doctor, faults, jail, pages, sample
-from grader.alone import NotAlone, alone
-from grader.authoring import load
-from grader.class_run import GraderError
+from grader import errors
+from grader.authoring import accuracy, mistakes_page, sample
+from grader.authoring.exercise import load
 from grader.course import MARKS, Course, CourseError, HandedIn, Mark
+from grader.files.atomic import PUBLIC_FILE, umask, write_file
+from grader.grading.pool import GraderError
+from grader.lock import NotAlone, alone
 from grader.progress import Progress, visible
-from grader.repair import some
-from grader.replace import PUBLIC_FILE, umask, write_file
-from grader.students import key, told_apart
+from grader.sandbox import doctor, host
+from grader.submission.repair import some
+from grader.submission.students import key, told_apart
 
 
 def release(course: Course, arguments: Arguments) -> None:
@@ -69,7 +71,7 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
     return [sample.Student(student.name, answers) for student, answers in zip(everybody, own, strict=True) if answers]
 
 
-def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None:
+def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None:
     """Grade what was handed in and not yet graded, with a zygote that may have been started before."""
     # `--students ada custom_layers` reads as if both were students.
     students = [name for name in arguments.students if not _is_assignment(course, name)]
@@ -85,7 +87,7 @@ def autograde(course: Course, arguments: Arguments, zygote: jail.Zygote) -> None
             raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {visible(str(place))}{hint}")
     _warn_of_look_alikes(course)
     isolated = not arguments.no_isolation
-    problem = jail.why_not() if isolated else ""
+    problem = host.why_not() if isolated else ""
     if problem:
         raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
     due: list[HandedIn] = []
@@ -254,9 +256,9 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 def write_mistakes(course: Course, arguments: Arguments) -> None:
     """Write the book's page of common mistakes from the catalogues."""
     chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    folders = pages.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = pages.mistakes_page((load(folder), folder) for folder in folders)
-    if not pages.same(page, arguments.to):
+    folders = mistakes_page.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
+    page = mistakes_page.mistakes_page((load(folder), folder) for folder in folders)
+    if not mistakes_page.same(page, arguments.to):
         write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
     print(f"common mistakes: {arguments.to}")
 
@@ -287,7 +289,7 @@ def _for_nobody_else() -> Iterator[None]:
         os.umask(before)
 
 
-def run(arguments: Arguments, zygote: jail.Zygote) -> int:
+def run(arguments: Arguments, zygote: host.Zygote) -> int:
     """Run one command; an error is one line and exit status 1.
 
     Args:
@@ -312,11 +314,11 @@ def run(arguments: Arguments, zygote: jail.Zygote) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SQLAlchemyError, InvalidEntry) as error:
-        return _failed(faults.of_the_database(error, gradebook))
+        return _failed(errors.of_the_database(error, gradebook))
     except MissingEntry as error:
         return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
     except OSError as error:
-        return _failed(faults.of_the_disk(error, arguments.course))
+        return _failed(errors.of_the_disk(error, arguments.course))
     except (CourseError, GraderError, NotAlone, ValueError) as error:
         return _failed(str(error))
     return 0

@@ -23,21 +23,22 @@ from sqlalchemy.exc import SAWarning
 from tornado.log import app_log
 from traitlets.config import Config
 
-from grader import folders, timestamps
-from grader.alone import LOCK
-from grader.backup import FOLDER as BACKUPS
-from grader.backup import file_of, make_private_gradebook, patient
-from grader.class_run import Order, Outcome, Submission, private_folders, run
-from grader.export import ExportMarks, by_hand
-from grader.feedback import Page, Writer, Written, pages
-from grader.fingerprint import fingerprint
-from grader.inside import MOST_SEEDS
-from grader.jail import Zygote
-from grader.places import directory_of
-from grader.record import FINGERPRINT, Marks, failure, keep_failure, write_notebook
-from grader.release import keep_if_same
-from grader.replace import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder, recover, umask
-from grader.students import look_alike, problem_with
+from grader.authoring.release import keep_if_same
+from grader.files import folders
+from grader.files.atomic import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder, recover, umask
+from grader.files.course_directory import directory_of
+from grader.gradebook.backup import FOLDER as BACKUPS
+from grader.gradebook.backup import file_of, make_private_gradebook, patient
+from grader.gradebook.marks import FINGERPRINT, Marks, failure, keep_failure, write_notebook
+from grader.grading.fingerprint import fingerprint
+from grader.grading.plain_check import MOST_SEEDS
+from grader.grading.pool import Order, Outcome, Submission, private_folders, run
+from grader.lock import LOCK
+from grader.publishing.export import ExportMarks, by_hand
+from grader.publishing.feedback import Page, Writer, Written, pages
+from grader.sandbox.host import Zygote
+from grader.submission import timestamps
+from grader.submission.students import look_alike, problem_with
 
 MARKS = "marks.csv"  # where they are exported to
 FAILED = ".failed"  # holds why submissions could not be graded

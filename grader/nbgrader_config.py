@@ -8,10 +8,10 @@ from nbgrader.converters import GenerateAssignment, GenerateFeedback
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades, SaveCells
 
 from grader import nbgrader_fixes
-from grader.export import ExportMarks
-from grader.folders import LEFT_BEHIND
-from grader.keep_marks import KeepMarks
-from grader.preprocessors import BoundWhatIsShown, GradeInJail, WritePublicCases
+from grader.files.folders import LEFT_BEHIND
+from grader.gradebook.keep_marks import KeepMarks
+from grader.nbgrader_plugins import BoundWhatIsShown, GradeInJail, WritePublicCases
+from grader.publishing.export import ExportMarks
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
 

@@ -13,7 +13,7 @@ from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import base
 from nbgrader.coursedir import CourseDirectory
 
-from grader import timestamps
+from grader.submission import timestamps
 
 
 def apply() -> None:

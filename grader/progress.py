@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from grader.class_run import Outcome
+from grader.grading.pool import Outcome
 
 
 class Progress:

@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d2lblocks.checking.cases import Case
-from d2lblocks.checking.exercises import Check, Exercise, Public, read_public
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.exercise import Check, Exercise, Public, read_public
 from d2lblocks.checking.judge import Judging, judging
 from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
-from d2lblocks.checking.observations import Observation
-from d2lblocks.checking.observe import describe, observe, prepare, was_ended
+from d2lblocks.checking.observation import Observation
 from d2lblocks.checking.probes import TIMES_AS_LONG
 from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.runner import describe, observe, prepare, was_ended
 from d2lblocks.checking.settings import changes, in_words, usual_settings
 
 # About ten times what the slowest answers of the catalogues need, so that a slow machine gives no other verdict.

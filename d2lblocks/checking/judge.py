@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from d2lblocks.checking.exercises import Check, Exercise, Known
-from d2lblocks.checking.observations import Observation, Value
+from d2lblocks.checking.exercise import Check, Exercise, Known
+from d2lblocks.checking.observation import Observation, Value
 
 # dtype: (relative, absolute). Wide enough for another order of summation, narrow enough for every known mistake.
 TOLERANCE: dict[torch.dtype, tuple[float, float]] = {

@@ -24,9 +24,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from d2lblocks.checking.cases import Built, Case, build, seed_everything
-from d2lblocks.checking.observations import Observation, Value
-from d2lblocks.looking import ops
+from d2lblocks.checking.case import Built, Case, build, seed_everything
+from d2lblocks.checking.observation import Observation, Value
+from d2lblocks.inspection import ops
 
 Probe = Callable[..., Observation]
 

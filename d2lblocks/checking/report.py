@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from d2lblocks.checking.exercises import Known
+from d2lblocks.checking.exercise import Known
 from d2lblocks.checking.judge import Verdict
 from d2lblocks.tables import Table, with_code
 

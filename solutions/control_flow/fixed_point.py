@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 CHAPTER = "control_flow.html"
 

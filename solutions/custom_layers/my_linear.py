@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 

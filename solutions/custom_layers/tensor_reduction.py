@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 

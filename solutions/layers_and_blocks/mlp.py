@@ -10,7 +10,7 @@ from textwrap import indent
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 

@@ -7,7 +7,7 @@ from textwrap import indent
 
 from torch import Tensor, nn
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 Shape = tuple[int, ...]

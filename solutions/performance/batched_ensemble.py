@@ -9,7 +9,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 VMAP = "performance.html#performance-vmap"
 VECTORISE = "performance.html#performance-vectorise"

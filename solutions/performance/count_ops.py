@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from d2lblocks.checking.cases import build
-from d2lblocks.looking import ops
-from grader.authoring import Case, Check, Mistake, Task, normal
+from d2lblocks.checking.case import build
+from d2lblocks.inspection import ops
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 DISPATCH = "performance.html#performance-one-call"
 MEASURING = "performance.html#performance-measuring"

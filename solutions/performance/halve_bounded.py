@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from grader.authoring import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, Task, normal
 
 BREAK = "performance.html#performance-graph-break"
 TRACED = "performance.html#performance-loop-traced"

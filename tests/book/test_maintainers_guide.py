@@ -1,13 +1,13 @@
 """The example in the guide for maintainers works as it stands there.
 
-It keeps to the rules for every exercise (`tests/grader/test_catalogue.py`), is released like every assignment
+It keeps to the rules for every exercise (`authoring/test_catalogue.py`), is released like every assignment
 (`test_release.py`), and the sample class hands it in and gets its marks (`test_course.py`).
 """
 
 import subprocess
 import sys
 
-from grader.authoring import load
+from grader.authoring.exercise import load
 from grader.course import Course
 from tests import ROOT, guide
 

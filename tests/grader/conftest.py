@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from grader import folders
 from grader.course import Course
+from grader.files import folders
 from tests import ROOT
 
 

@@ -8,18 +8,19 @@ import pytest
 from nbgrader.validator import Validator
 
 from d2lblocks.tables import with_code
-from grader import jail, sample
 from grader.__main__ import main
-from grader.authoring import load
+from grader.authoring import sample
+from grader.authoring.exercise import load
+from grader.authoring.fill_in import fill_in, solution_cells
 from grader.course import Course, CourseError
-from grader.submissions import fill_in, solution_cells
+from grader.sandbox import host
 from tests import guide
 from tests.grader.conftest import rely_on
-from tests.grader.plainly import autograde_plainly
+from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
-# Where there is no jail the class is graded nevertheless; tests/grader/test_engine.py says what is missing.
-ISOLATION = ["--no-isolation"] if jail.why_not() or jail.try_walls() else []
+# Where there is no jail the class is graded nevertheless; tests/grader/grading/test_engine.py says what is missing.
+ISOLATION = ["--no-isolation"] if host.why_not() or host.try_walls() else []
 
 
 @pytest.fixture(scope="module")

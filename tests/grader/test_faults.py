@@ -19,15 +19,15 @@ import nbformat
 import psutil
 import pytest
 
-from grader import jail
 from grader.__main__ import parser
-from grader.backup import LOCK_TIMEOUT
+from grader.gradebook.backup import LOCK_TIMEOUT
+from grader.sandbox import host
 from tests import ROOT
-from tools.kills import ASSIGNMENT, Trial, _kind, isolated
+from tests.stress.kills import ASSIGNMENT, Trial, _kind, isolated
 
 TIMEOUT = 600  # seconds, for what takes ten on a machine with nothing else to do
-BUBBLEWRAP = jail.bubblewrap()
-mounts = pytest.mark.skipif(bool(jail.why_not()), reason=f"nothing can be mounted here: {jail.why_not()}")
+BUBBLEWRAP = host.bubblewrap()
+mounts = pytest.mark.skipif(bool(host.why_not()), reason=f"nothing can be mounted here: {host.why_not()}")
 
 
 @pytest.fixture(scope="module")
@@ -262,16 +262,16 @@ def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_not
     """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
     started = set()
     for delay in range(24):
-        zygote = jail.Zygote()
+        zygote = host.Zygote()
         zygote.start()
         time.sleep(delay / 4000)
         first = psutil.Process(zygote._process.pid)
         started |= {first, *first.children(recursive=True)}
         zygote._process.kill()
         start = time.monotonic()
-        with pytest.raises(jail.JailError):
-            zygote.begin(jail.Begin())
-        assert time.monotonic() - start < jail.SECONDS_TO_START / 2
+        with pytest.raises(host.JailError):
+            zygote.begin(host.Begin())
+        assert time.monotonic() - start < host.SECONDS_TO_START / 2
         zygote.stop()
     _, left = psutil.wait_procs(
         started, timeout=TIMEOUT

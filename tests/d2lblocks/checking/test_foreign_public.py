@@ -9,10 +9,10 @@ import pytest
 from torch import nn
 
 from d2lblocks import check
-from d2lblocks.checking.cases import Case, build
-from d2lblocks.checking.exercises import MAX_FILE_BYTES, Public, read_public, write_public
+from d2lblocks.checking.case import Case, build
+from d2lblocks.checking.exercise import MAX_FILE_BYTES, Public, read_public, write_public
 from d2lblocks.checking.expressions import refuse_unsafe
-from grader.authoring import assignments
+from grader.authoring.exercise import assignments
 from tests import ROOT
 
 RELEASED = ROOT / "exercises" / "custom_layers" / "public.json"

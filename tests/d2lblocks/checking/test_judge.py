@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2lblocks.checking import report
-from d2lblocks.checking.cases import Case
-from d2lblocks.checking.exercises import Check, Exercise, Known
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.exercise import Check, Exercise, Known
 from d2lblocks.checking.judge import TOLERANCE, Verdict, compare, judge, judging
 
 T = torch.tensor

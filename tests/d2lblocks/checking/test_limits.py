@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from d2lblocks.checking import limits
-from d2lblocks.checking import observe as observing
-from d2lblocks.checking.cases import Case
+from d2lblocks.checking import runner as observing
+from d2lblocks.checking.case import Case
 from d2lblocks.checking.limits import OutOfTime, run_within
-from d2lblocks.checking.observe import observe
 from d2lblocks.checking.probes import NEEDS
-from grader.jailed import worker
+from d2lblocks.checking.runner import observe
+from grader.sandbox.inside import worker
 from tests import ROOT
 
 SOON = 1e-4  # what never ends is stopped at once; nothing else in this file has a limit as short as that
@@ -378,8 +378,8 @@ def test_in_a_fresh_process_what_is_slow_to_import_is_imported_whole():
     program = """
 import sys, torch
 from torch import nn
-from d2lblocks.checking.cases import Case
-from d2lblocks.checking.observe import observe
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.runner import observe
 from d2lblocks.checking.probes import NEEDS, PROBES
 
 class Imports(nn.Module):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from d2lblocks.checking.cases import Case, normal
-from d2lblocks.checking.observe import observe
+from d2lblocks.checking.case import Case, normal
 from d2lblocks.checking.probes import PROBES
+from d2lblocks.checking.runner import observe
 
 CASE = Case(
     "a batch",

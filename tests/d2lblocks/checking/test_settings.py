@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2lblocks import check
-from d2lblocks.checking.cases import Case
-from d2lblocks.checking.observe import observe_form
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.runner import observe_form
 from d2lblocks.checking.settings import (
     MAX_VALUE_LENGTH,
     SETTINGS,

@@ -8,8 +8,8 @@ import torch
 from ipykernel.compiler import XCachingCompiler
 from IPython.core.compilerop import CachingCompiler
 
-from d2lblocks.checking.cases import Case
-from d2lblocks.checking.observe import observe
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.runner import observe
 
 X = (torch.ones(2, 3),)
 

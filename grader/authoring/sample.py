@@ -1,0 +1,220 @@
+"""A sample class, drawn from the catalogues, with the marks that it must get.
+
+Every answer of every catalogue is given by at least one student: the worked solution, the alternatives, the
+mistakes, and what goes wrong in every course (an untouched stub, a syntax error, a loop without end, a right answer
+that chatters on stderr). The marks follow from what the catalogue says, not from running the grader.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+
+from grader.authoring.exercise import Assignment, Task
+from grader.authoring.fill_in import fill_in, solution_cells
+from grader.files.atomic import make_private, new_folder, write_file
+
+if TYPE_CHECKING:
+    from grader.course import Course
+
+WORTH = "worth.json"  # in the course of a sample class: what its answers are worth
+_NAMES = """
+    ada alan barbara bela carl chandra donald dorothy edsger emmy evelyn frances george grace hedy hypatia ida
+    irene john karen katherine kurt leslie lotfi margaret marie maryam niklaus noether olga paul radia ramanujan
+    rosa shafi sofia tim ursula vera yuri
+""".split()  # noqa: SIM905 - as a list it would fill a page
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one exercise, and what it is worth.
+
+    Attributes:
+        id: what it is: ``"right"``, ``"weight_data"``.
+        source: of the solution cell; None leaves the stub.
+        points: that it must get.
+        in_words: whether a person marks it.
+    """
+
+    id: str
+    source: str | None
+    points: float
+    in_words: bool = False
+
+
+@dataclass(frozen=True)
+class Student:
+    """A made-up student, and the answers to each exercise of each assignment that he or she hands in."""
+
+    name: str
+    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
+
+
+def answers(task: Task, worked: str) -> list[Answer]:
+    """Every answer that is known for an exercise; the right one comes first.
+
+    Args:
+        task: the exercise.
+        worked: the source of the worked solution.
+    """
+    everything = sum(check.points for check in task.checks)
+    noisy = f"import sys\nimport warnings\n\nprint('hello', file=sys.stderr)\n{worked}\n\n" + _CHATTER.format(
+        name=task.defines
+    )
+    return [
+        Answer("right", worked, everything),
+        *(Answer(name, source, everything) for name, source in task.alternatives.items()),
+        Answer("noisy", noisy, everything),
+        *(
+            Answer(m.id, m.source, everything - sum(c.points for c in task.checks if c.id in m.fails))
+            for m in task.mistakes
+        ),
+        Answer("stub", None, 0),
+        Answer("syntax_error", f"class {task.defines}(nn.Module:\n    pass\n", 0),
+        Answer("endless_loop", f"def {task.defines}(*args):\n    while True:\n        pass\n", 0),
+    ]
+
+
+# Answers in words: until somebody has read them they are worth nothing.
+_WRITTEN = [
+    Answer("written", "The list is not registered, I think.", 0, in_words=True),
+    Answer("blank", None, 0, in_words=True),
+]
+
+# Makes a function, or the making of a layer, warn at each use.
+_CHATTER = """def _chattering(silent):
+    def chattering(*args, **kwargs):
+        warnings.warn("this is only a warning", stacklevel=1)
+        print("on stderr", file=sys.stderr)
+        return silent(*args, **kwargs)
+
+    return chattering
+
+
+if isinstance({name}, type):
+    {name}.__init__ = _chattering({name}.__init__)
+else:
+    {name} = _chattering({name})
+"""
+
+
+def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) -> list[Student]:
+    """The class.
+
+    As many students hand in an assignment as its longest catalogue needs, spread over the class; the k-th of them
+    gives the k-th answer to each exercise, beginning again when a catalogue is used up.
+
+    Args:
+        assignments: each with the notebook of `solutions/`, for the worked answers.
+
+    Raises:
+        ValueError: a catalogue has more answers than the class has students.
+    """
+    everybody = [Student(name) for name in _NAMES]
+    for number, (assignment, solution) in enumerate(assignments):
+        cells = solution_cells(solution)
+        known = {name: answers(task, cells[name].source) for name, task in assignment.tasks.items()}
+        known |= {name: _WRITTEN for name in cells if name not in assignment.tasks}
+        size = max(map(len, known.values()))
+        if size > len(everybody):
+            raise ValueError(f"{assignment.name} has {size} answers to an exercise, for {len(everybody)} students")
+        # Different students for each assignment, so that few hand in everything; in the last one all who are left.
+        order = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
+        if number == len(assignments) - 1:
+            order += [student for student in everybody if not student.answers and student not in order]
+        for k, student in enumerate(order):
+            student.answers[assignment.name] = {name: given[k % len(given)] for name, given in known.items()}
+    return everybody
+
+
+def hand_in(answers: dict[str, Answer], release: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook with these answers into nbgrader's folder of submissions, unless it is there already."""
+    notebook = fill_in(release, {n: a.source for n, a in answers.items() if a.source is not None})
+    text = nbformat.writes(notebook)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def hand_in_everybody(made_up: Sequence[Student], releases: Path, to: Path) -> None:
+    """Hand in for the whole class, and for nobody else: what lay there before is replaced.
+
+    Args:
+        made_up: the class.
+        releases: nbgrader's release directory.
+        to: where submissions are put.
+    """
+    with new_folder(to) as made:
+        for student in made_up:
+            for assignment, given in student.answers.items():
+                notebook = f"{assignment}.ipynb"
+                released = nbformat.read(releases / assignment / notebook, as_version=4)
+                hand_in(given, released, made / student.name / assignment / notebook)
+
+
+def make_course(root: Path, of: Course) -> None:
+    """Make an nbgrader course with the settings and the solutions of another one, and with all else of its own.
+
+    Args:
+        root: its folder.
+        of: the other course.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    make_private(root)
+    settings, solutions = (os.path.relpath(path, root) for path in (of.root, of.solutions))
+    text = _CONFIG.format(settings=settings, solutions=solutions, course=f"{of.directory.course_id}-sample")
+    write_file(root / "nbgrader_config.py", text.encode())
+
+
+_CONFIG = '''\
+"""The sample class's course. It is made by a program; what you change here is lost."""
+
+from pathlib import Path
+
+c = get_config()
+here = Path(__file__).resolve().parent
+load_subconfig("nbgrader_config.py", path=str(here / {settings!r}))
+c.CourseDirectory.root = str(here)
+c.CourseDirectory.course_id = {course!r}
+c.CourseDirectory.source_directory = {solutions!r}
+c.CourseDirectory.release_directory = "release"
+c.CourseDirectory.db_url = f"sqlite:///{{here / 'gradebook.db'}}"
+'''
+
+
+def keep_worth(root: Path, made_up: Sequence[Student]) -> None:
+    """Write down what each answer is worth; not of answers in words, whose worth the person says who reads them."""
+    known = {
+        student.name: {
+            assignment: {exercise: answer.points for exercise, answer in given.items() if not answer.in_words}
+            for assignment, given in student.answers.items()
+        }
+        for student in made_up
+    }
+    write_file(root / WORTH, json.dumps(known, indent=1).encode())
+
+
+def is_sample(root: Path) -> bool:
+    """Whether a course is that of a sample class."""
+    return (root / WORTH).is_file()
+
+
+def worth(root: Path) -> dict[tuple[str, str, str], float]:
+    """What the answers of a sample class are worth, by student, assignment and exercise."""
+    known = json.loads((root / WORTH).read_bytes())
+    return {
+        (student, assignment, exercise): points
+        for student, assignments in known.items()
+        for assignment, exercises in assignments.items()
+        for exercise, points in exercises.items()
+    }

@@ -1,0 +1,254 @@
+"""What a mark depends on, as a fingerprint: a submission is graded again when its fingerprint has changed.
+
+It covers the submission, the assignment, the code that gives marks, and the versions of what students' code runs
+with. What is deducted for being late is worked out apart, without grading. Texts are not covered: comments,
+docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows them.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader.files import folders
+from grader.sandbox import host
+from grader.submission import repair, timestamps
+
+if TYPE_CHECKING:
+    from grader.grading.pool import Order, Submission
+
+PACKAGES = ("torch", "numpy", "IPython", "nbgrader", "nbformat")
+# Where marks are given, where students' code runs, and what students import.
+ROOTS = ("grader.grading.pool", "grader.sandbox.inside.zygote", "d2lblocks")
+# What is for reading only: arguments of `Task` and of `Check` in the author's files, by position or by name.
+_TEXTS: dict[str, dict[str, int | None]] = {
+    "Task": {"mistakes": 6, "alternatives": 7},
+    "Check": {"title": 1, "hints": 4},
+}
+_NAMES = ("TASK", "TASKS")  # what the author's files define
+_OF_A_CELL = ("cell_type", "grade", "grade_id", "locked", "points", "solution", "task")
+
+File = tuple[Path, int, int]  # the time of its last change, its size
+
+
+def fingerprint(order: Order, submission: Submission) -> str:
+    """What the marks of a submission depend on. Not the seed: any other is as good."""
+    digest = _Digest(versions(order, submission.assignment))
+    with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
+        attempts = repair.attempts(submission.folder, submission.assignment)
+        for path in repair.notebooks(submission.folder):
+            # Of several attempts the newest is graded: which one that is, the times of their files may say.
+            time = path.stat().st_mtime_ns if path in attempts and len(attempts) > 1 else 0
+            digest.add(os.fsencode(path.name), content(path) if path in attempts else b"", time)
+    digest.add(timestamps.content(submission.folder) or b"")
+    return digest.hex()
+
+
+def versions(order: Order, assignment: str) -> str:
+    """What the marks of an assignment depend on besides a submission."""
+    digest = _Digest("python", *sys.version_info[:2])
+    for package in PACKAGES:
+        digest.add(package, importlib.metadata.version(package))
+    for name, path in sorted(sources().items()):
+        digest.add(name, _code(_file(path), ()))
+    # Not the whole paths: a course that has been moved is the same course.
+    for path in _files_of(order.solutions / assignment):
+        if path.suffix == ".py":
+            digest.add(path.name, _code(_file(path), _NAMES))
+        elif path.suffix != ".ipynb":
+            digest.add(path.name, content(path))
+    for path in _files_of(order.releases / assignment):
+        if path.suffix == ".ipynb":
+            digest.add(path.name, _release(_file(path)))
+        elif path.name != "public.json":  # which follows from the rest, and says what is checked in words
+            digest.add(path.name, content(path))
+    return digest.hex()
+
+
+def state(order: Order, assignment: str) -> tuple[File, ...]:
+    """The files of an assignment as they are now: for who keeps what was read from them."""
+    folders = (order.solutions / assignment, order.releases / assignment)
+    return tuple(_file(path) for folder in folders for path in _files_of(folder))
+
+
+def content(path: Path) -> bytes:
+    """What is in a file, or what there is instead: it may be larger than memory, or closed to us."""
+    try:
+        size = path.stat().st_size
+        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
+    except OSError as error:
+        return f"{error.strerror}".encode()
+
+
+class _Digest:
+    """A digest of a list: where one thing ends and the next begins makes a difference."""
+
+    def __init__(self, *things: object) -> None:
+        self._hash = hashlib.sha256()
+        self.add(*things)
+
+    def add(self, *things: object) -> None:
+        for thing in things:
+            data = thing if isinstance(thing, bytes) else str(thing).encode("utf-8", "surrogateescape")
+            self._hash.update(len(data).to_bytes(8, "big") + data)
+
+    def hex(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _files_of(folder: Path) -> list[Path]:
+    try:
+        return folders.files(folder)
+    except OSError:
+        return []
+
+
+def _file(path: Path) -> File:
+    found = path.stat()
+    return path, found.st_mtime_ns, found.st_size
+
+
+# --- code ---------------------------------------------------------------------------------------------------------
+
+
+def sources() -> dict[str, Path]:
+    """The modules of ours that take part in giving marks, by name: those that `ROOTS` import, and so on."""
+    return _sources(host.ROOT)
+
+
+@functools.lru_cache
+def _sources(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    names = list(ROOTS)
+    while names:
+        name = names.pop()
+        path = _where(root, name)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        names.append(name.rpartition(".")[0])
+        names += _imports(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _where(root: Path, name: str) -> Path | None:
+    """The file of a module, if it is one of ours."""
+    if name.partition(".")[0] not in ("grader", "d2lblocks"):
+        return None
+    at = root.joinpath(*name.split("."))
+    return next((path for path in (at.with_suffix(".py"), at / "__init__.py") if path.is_file()), None)
+
+
+def _imports(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)  # a module, perhaps
+
+
+@functools.lru_cache(maxsize=512)
+def _code(file: File, names: tuple[str, ...]) -> bytes:
+    """What a program does, without what is only for reading.
+
+    Args:
+        file: read again when it has changed, for a grader that lives as long as a server.
+        names: if it defines one of these, only what they need of it counts.
+    """
+    data = content(file[0])
+    try:
+        module = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return data
+    _Texts().visit(module)
+    return "\n".join(map(ast.dump, _needed(module, names))).encode("utf-8", "surrogatepass")
+
+
+class _Texts(ast.NodeTransformer):
+    """Takes out docstrings, and the arguments of `_TEXTS`."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and type(first.value.value) is str
+            ):
+                del body[0]
+        return super().generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        texts = _TEXTS.get(node.func.id, {}) if isinstance(node.func, ast.Name) else {}
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in texts]
+        for place in texts.values():
+            if place is not None and place < len(node.args):
+                node.args[place] = ast.Constant(None)
+        return self.generic_visit(node)
+
+
+def _needed(module: ast.Module, names: tuple[str, ...]) -> list[ast.stmt]:
+    """The statements of a module that these names need: those that bind them, what these need in turn, and all
+    that bind nothing, because they may do anything. The whole module if it binds none of the names."""
+    bound = [_bound(statement) for statement in module.body]
+    if not set(names) & set().union(*bound):
+        return module.body
+    wanted = set(names)
+    needed: set[int] = set()
+    while True:
+        more = {k for k, own in enumerate(bound) if (not own or own & wanted) and k not in needed}
+        if not more:
+            return [module.body[k] for k in sorted(needed)]
+        needed |= more
+        for k in more:
+            wanted |= {node.id for node in ast.walk(module.body[k]) if isinstance(node, ast.Name)}
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """The names that a statement gives a value to."""
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return names
+
+
+# --- the released notebook ----------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _release(file: File) -> bytes:
+    """Of a released notebook what a mark depends on: its code, and the cells that are worth points."""
+    data = content(file[0])
+    try:
+        cells = [_cell(cell) for cell in json.loads(data)["cells"]]
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return data
+    return json.dumps([cell for cell in cells if cell], sort_keys=True).encode()
+
+
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+    own = cell["metadata"].get("nbgrader", {})
+    by_hand = bool(own.get("solution") or own.get("task"))  # also its text: whether it was answered is told by that
+    if cell["cell_type"] != "code" and not by_hand and not own.get("grade"):
+        return {}
+    return {
+        "id": cell.get("id"),
+        "source": "".join(cell["source"]),
+        **{name: own.get(name) for name in (*_OF_A_CELL, *(("checksum",) if by_hand else ()))},
+    }

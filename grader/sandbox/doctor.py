@@ -1,0 +1,221 @@
+"""What this machine offers for grading, and what the grader will do with it; found out by trying."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from d2lblocks.tables import Table
+from grader import errors
+from grader.sandbox import host
+from grader.sandbox.inside import namespaces, seccomp
+
+_SYS_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET_VERSION = 444, 1  # the number is the same on all machines
+_NAMESPACES = {
+    "mount": 0x20000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "uts": 0x04000000,
+}
+_USER = 0x10000000
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a machine offers.
+
+    Attributes:
+        table: to be shown.
+        jail: why students' code cannot be isolated; empty if it can.
+        gradebook: why marks cannot be entered; empty if they can.
+    """
+
+    table: Table
+    jail: str
+    gradebook: str
+
+
+def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
+    """Look at this machine.
+
+    Args:
+        database: the gradebook's address.
+        root: the course's folder.
+        hidden: what submissions must not reach, besides the course's folder.
+    """
+    problem = host.why_not()
+    walls = "" if problem else host.try_walls([root, *hidden])
+    gradebook, broken = _gradebook(database)
+    rows = [
+        ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
+        ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
+        ["namespaces", *_namespaces()],
+        ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
+        ["course", *_hidden(problem or walls)],
+        ["seccomp", *_seccomp()],
+        ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
+        ["cgroups", *_cgroups()],
+        *_limits(),
+        ["cores", str(host.default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
+        ["disk", *_disk(root)],
+        *([name, _version(name), use] for name, use in _PACKAGES.items()),
+        ["gradebook", *gradebook],
+    ]
+    return Found(Table(["what", "found", "used for"], rows), problem or walls, broken)
+
+
+_PACKAGES = {
+    "torch": "in the jail, and for the reference outside",
+    "ipython": "runs the cells, in the jail",
+    "nbgrader": "the gradebook, the release, the feedback, the formgrader",
+    "jupyterlab": "where students work; `make instructor` opens the formgrader in it",
+    "notebook": "not needed: the formgrader also works in it",
+}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _bubblewrap() -> str:
+    program = host.bubblewrap()
+    if program is None:
+        return "missing"
+    with contextlib.suppress(OSError):
+        said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        return f"{said.removeprefix('bubblewrap').strip()}, {program}"
+    return f"{program}, which cannot be run"
+
+
+def _hidden(problem: str) -> tuple[str, str]:
+    if problem:
+        return "not hidden", "see above"
+    return "hidden", "from inside the jail, no path leads to solutions, submissions or the gradebook"
+
+
+def _seccomp() -> tuple[str, str]:
+    refused = list(seccomp.refused())
+    if not refused:
+        return f"nothing known for {platform.machine()}", "not used"
+    return f"{len(refused)} system calls", f"refused to a submission: {', '.join(refused[:4])}, …"
+
+
+def _namespaces() -> tuple[str, str]:
+    """Which kinds a process without rights can have; each is tried by a child."""
+    if not hasattr(os, "fork") or platform.system() != "Linux":
+        return "none", "what isolation is made of; only Linux has them"
+    kinds = {"user": _USER, **{name: _USER | flag for name, flag in _NAMESPACES.items()}}
+    refused = [name for name, flags in kinds.items() if not _can_unshare(flags)]
+    if not refused:
+        return ", ".join(kinds), "a set of its own for each submission, besides the jail's"
+    advice = "allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+    return f"refused: {', '.join(refused)}", advice + "kernel.apparmor_restrict_unprivileged_userns"
+
+
+def _can_unshare(flags: int) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if ctypes.CDLL(None).unshare(flags) == 0 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _landlock() -> str:
+    if platform.system() != "Linux":
+        return "no"
+    version = ctypes.CDLL(None).syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    return f"ABI {version}" if version > 0 else "no"
+
+
+def _cgroups() -> tuple[str, str]:
+    use = "not needed: memory and processes are counted ten times a second, and what cannot be counted is refused"
+    try:
+        (line,) = [entry for entry in Path("/proc/self/cgroup").read_text("ascii").splitlines() if entry[:3] == "0::"]
+        own = Path("/sys/fs/cgroup", line[3:].lstrip("/"))
+        controllers = (own / "cgroup.controllers").read_text("ascii").split()
+    except (OSError, ValueError):
+        return "no version 2", use
+    ours = "this user may make some" if os.access(own, os.W_OK) else "this user may make none"
+    return f"version 2 ({', '.join(controllers) or 'no controllers'}), {ours}", use
+
+
+def _limits() -> Iterator[list[str]]:
+    """What this process may have, and what a submission will be held to."""
+    used = 0
+    with contextlib.suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    megabytes, gigabytes = f"{namespaces.MOST_FILE / 2**20:g} MB", f"{namespaces.MOST_MEMORY / 2**30:g} GB"
+    seconds = f"{namespaces.MOST_CPU_SECONDS} s"
+    most_memory, least_memory = used + namespaces.MOST_MEMORY, used + namespaces.MIN_MEMORY
+    for name, limit, most, least, shown in (
+        ("processes", resource.RLIMIT_NPROC, namespaces.MOST_PROCESSES, namespaces.MIN_PROCESSES, ""),
+        ("open files", resource.RLIMIT_NOFILE, namespaces.MOST_OPEN_FILES, namespaces.MIN_OPEN_FILES, ""),
+        ("file size", resource.RLIMIT_FSIZE, namespaces.MOST_FILE, namespaces.MIN_FILE, megabytes),
+        ("address space", resource.RLIMIT_AS, most_memory, least_memory, gigabytes),
+        ("processor time", resource.RLIMIT_CPU, namespaces.MOST_CPU_SECONDS, namespaces.MIN_CPU_SECONDS, seconds),
+    ):
+        shown = shown or str(most)
+        here = namespaces.allowed(limit, most)
+        use = f"{shown} for a submission"
+        if name in ("address space", "processor time"):
+            use = f"{shown} for each process of a submission" + (", beyond what PyTorch takes" * (name[0] == "a"))
+        if here < least:
+            use = f"TOO LOW: a submission is to have {shown}; raise it, see ulimit -H"
+        elif here < most:
+            use = f"a submission has no more than this; usual is {shown}"
+        found = resource.getrlimit(limit)[1]
+        yield [name, "unlimited" if found == resource.RLIM_INFINITY else f"{found:,}", use]
+
+
+def _disk(root: Path) -> tuple[str, str]:
+    found = f"{shutil.disk_usage(root).free / 2**30:.1f} GB free"
+    try:
+        with tempfile.TemporaryFile(dir=root):
+            return found, "for graded notebooks and the gradebook"
+    except OSError as error:
+        return found, f"NOT WRITABLE: {errors.of_the_disk(error, root)}"
+
+
+def _gradebook(address: str) -> tuple[tuple[str, str], str]:
+    """What it is, what will be done with it; and why it cannot be used, if so."""
+    shown = errors.without_password(address)
+    try:
+        url = make_url(address)
+        sqlite = url.get_backend_name() == "sqlite"
+        if sqlite and url.database and not Path(url.database).exists():
+            return (f"{shown}, not there yet", "is made by the first release"), ""
+        engine = create_engine(address)
+        try:
+            with engine.connect() as connection:
+                if sqlite:
+                    mode = connection.execute(text("PRAGMA journal_mode")).scalar()
+                    connection.rollback()
+                    connection.execute(text("BEGIN IMMEDIATE"))  # asks for the right to write, and writes nothing
+                    connection.rollback()
+                    found = f"{shown}, writable, journal mode {mode}"
+                else:
+                    connection.execute(text("CREATE TEMPORARY TABLE grader_doctor (one INTEGER)"))
+                    connection.rollback()
+                    found = f"{shown}, writable, {engine.dialect.name} {engine.dialect.server_version_info}"
+        finally:
+            engine.dispose()
+    except (DBAPIError, ArgumentError, NoSuchModuleError, ImportError) as error:
+        problem = errors.of_the_database(error, address)
+        return (f"{shown}: {problem.rpartition(f'{shown}: ')[2]}", "NOT USABLE for marks"), problem
+    return (found, "for marks: one writer, which waits for others' locks"), ""

@@ -1,0 +1,105 @@
+"""One submission: runs its cells and observes its answers, one message at a time.
+
+It is the first process of its own namespaces, so whatever it started dies with it. It judges nothing: it is told what
+to run and what to look at, and says what it saw. When student's code takes it down, the grader starts another one and
+leaves out what was fatal.
+
+    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or "",
+                                                            "changes": {"the default dtype": "torch.float64"}}
+    {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
+    {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
+                                                         → {"seen": {…}, "printed": …}
+
+An answer that would be too large is replaced by {"too large": its bytes}.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import socket
+from typing import Any
+
+import numpy
+import torch
+
+from d2lblocks.checking.case import Case
+from d2lblocks.checking.limits import run_within
+from d2lblocks.checking.observation import encode
+from d2lblocks.checking.runner import describe, observe_form
+from d2lblocks.checking.settings import changes, read, take_machine_as_usual, usual_settings
+from grader.sandbox.inside.protocol import TOO_LARGE, TooLarge, WireError, receive, send
+from grader.sandbox.inside.shell import Shell
+
+MOST_PRINTED = 10_000
+STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches what stops it; enough to write down what it has printed
+_MISSING = object()
+
+
+def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
+    """Do what the messages say until the other end closes the connection.
+
+    Args:
+        channel: to the grader.
+        shell: in which the notebook lives.
+        seed: of the random numbers, so that a notebook which runs twice does the same twice.
+    """
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    take_machine_as_usual()
+    me = os.getpid()
+    answers = {"run": _run, "look": _look, "observe": _observe}
+    while True:
+        try:
+            message = receive(channel)
+        except WireError:
+            return
+        answer = answers[message["do"]](shell, message)
+        if os.getpid() != me:  # a cell forked, and this is the child
+            return
+        try:
+            send(channel, answer)
+        except TooLarge as error:  # what the cell has defined is not lost
+            send(channel, {TOO_LARGE: error.size})
+
+
+def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    why = f"stopped after {message['seconds']:g} s"
+    settings = read()
+    try:
+        outputs, raised = run_within(
+            functools.partial(shell.run, message["source"]),
+            passing=message["seconds"],
+            error=lambda _: KeyboardInterrupt(why),
+            again=STOP_AGAIN_INTERVAL,
+        )
+    except KeyboardInterrupt:  # the second, while the first was being written down
+        raised = "KeyboardInterrupt"
+        outputs = [{"output_type": "error", "ename": raised, "evalue": why, "traceback": [f"{raised}: {why}"]}]
+    return {"outputs": outputs, "raised": raised, "changes": changes(settings)}
+
+
+def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    answer = shell.names.get(message["name"], _MISSING)
+    return {"answer": None if answer is _MISSING else encode(describe(answer))}
+
+
+@functools.lru_cache(maxsize=128)
+def _case(text: str) -> Case:
+    """A case from its text; several checks in turn are tried on it."""
+    with usual_settings():  # a cell may have changed how tensors are made
+        return Case.from_json(json.loads(text))
+
+
+def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
+    seen, printed = observe_form(
+        shell.names.get(message["name"]),
+        message["probe"],
+        _case(message["case"]),
+        message["seconds"],
+        message["options"],
+    )
+    return {"seen": seen, "printed": printed[:MOST_PRINTED]}

@@ -1,0 +1,55 @@
+"""How judges are kept at work: what becomes of one that does not answer, or has no memory left."""
+
+import time
+
+import psutil
+
+from grader.grading import pool
+from grader.sandbox import processes
+from tests import ROOT
+
+NAME = "custom_layers"
+TIMEOUT = 5  # seconds; who is not stuck here answers in a thousandth of that
+
+
+def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, monkeypatch):
+    """What the judges do here is made up, so that one hangs; the processes, the limits and the memory are real."""
+
+    def grade(judge, submission):
+        assert judge.order.seed == 7
+        with (tmp_path / submission.student).open("a") as file:
+            file.write("x")
+        tries = (tmp_path / submission.student).stat().st_size
+        if submission.student == "stuck" or (submission.student == "once" and tries == 1):
+            time.sleep(10**6)
+        if submission.student == "fat":
+            bytearray(2 * pool.MAX_JUDGE_MEMORY)
+        return pool.Outcome(submission, notes=("graded",))
+
+    monkeypatch.setattr(pool.Judge, "grade", grade)
+    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    order = pool.Order(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
+    students = ("ada", "fat", "stuck", "alan", "once", "emmy")
+    submissions = [pool.Submission(student, NAME, tmp_path / student) for student in students]
+    outcomes = {each.submission.student: each for each in pool.run(order, submissions, 2, timeout=TIMEOUT)}
+    assert {student for student, outcome in outcomes.items() if outcome.notes} == {"ada", "alan", "once", "emmy"}
+    assert outcomes["stuck"].ours
+    assert outcomes["stuck"].problem.startswith(f"the process that judged it did not answer for {TIMEOUT} s, 2 times")
+    assert not outcomes["fat"].ours
+    assert outcomes["fat"].problem == "it takes more memory to judge than there is for one submission, 2 times"
+    for student, tries in {"fat": 2, "stuck": 2, "once": 2}.items():
+        assert (tmp_path / student).stat().st_size == tries
+
+
+def test_what_is_stopped_is_continued_and_what_is_not_is_left_alone():
+    with psutil.Popen(["sleep", "600"]) as sleeper, psutil.Popen(["sleep", "600"]) as other:
+        sleeper.suspend()
+        while sleeper.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        assert list(processes.stopped(psutil.Process().pid)) == [sleeper.pid]
+        assert list(processes.stopped(other.pid)) == []
+        processes.continue_stopped(sleeper.pid)
+        while sleeper.status() == psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        sleeper.kill()
+        other.kill()
