@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_MOST_MARKERS = 12
+_MAX_MARKERS = 12
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def plot(
     if ax is None:
         _, ax = plt.subplots()
     for (label, values), colour, marker, dash in zip(curves.items(), _COLOURS, _MARKERS, _DASHES, strict=False):
-        every = max(1, len(values) // _MOST_MARKERS)
+        every = max(1, len(values) // _MAX_MARKERS)
         ax.plot(x, values, label=label, color=colour, marker=marker, linestyle=dash, markevery=every)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if logx:

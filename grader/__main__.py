@@ -1,7 +1,7 @@
 """The course from the command line: `python -m grader COMMAND`.
 
 What a command does is in `grader/commands.py`, which brings PyTorch and nbgrader; this module is light, so that help
-comes at once and the jail starts while the rest is imported.
+comes at once and the sandbox starts while the rest is imported.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "autograde",
         """Grade what was handed in and not yet graded.
 
-        Students' code is run in a jail; marks go into the gradebook as they are made. What was graded is graded again
+        Students' code is run in a sandbox; marks go into the gradebook as they are made. What was graded is graded again
         only if the submission, the release, the reference or the grader has changed. It can be stopped at any time:
         the same command goes on from there. Exit status 1 if any submission could not be graded.
         """,
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument("--force", action="store_true", help="grade again what is graded")
     _add_jobs(grading)
     grading.add_argument(
-        "--no-isolation", action="store_true", help="run students' code without the jail; every report will say so"
+        "--no-isolation", action="store_true", help="run students' code without the sandbox; every report will say so"
     )
     pages = command(
         "feedback",
@@ -191,7 +191,7 @@ def main() -> int:
     try:
         with host.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
             if arguments.command == "autograde" and (arguments.no_isolation or not host.why_not()):
-                with contextlib.suppress(host.JailError):  # it is started again, and then the reason is said
+                with contextlib.suppress(host.SandboxError):  # it is started again, and then the reason is said
                     zygote.start()
             # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
             sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

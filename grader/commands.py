@@ -21,10 +21,10 @@ from d2lblocks.tables import Table
 from grader import errors
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
-from grader.course import MARKS, Course, CourseError, HandedIn, Mark
+from grader.course import MARKS, Course, CourseError, Mark, PendingSubmission
 from grader.files.atomic import PUBLIC_FILE, umask, write_file
 from grader.grading.pool import GraderError
-from grader.lock import NotAlone, alone
+from grader.lock import LockedError, alone
 from grader.progress import Progress, visible
 from grader.sandbox import doctor, host
 from grader.submission.repair import some
@@ -90,7 +90,7 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
     problem = host.why_not() if isolated else ""
     if problem:
         raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
-    due: list[HandedIn] = []
+    due: list[PendingSubmission] = []
     for assignment, everything in chosen.items():
         new = [each for each in everything if each.due or arguments.force]
         print(f"{assignment}: {_count(len(everything), 'submission')}, {len(new)} to grade", flush=True)
@@ -105,7 +105,7 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
         return
     course.prove_writable()
     progress = Progress(len(due))
-    for outcome in course.grade(due, course.order(arguments.seed, isolated), arguments.jobs, zygote):
+    for outcome in course.grade(due, course.job(arguments.seed, isolated), arguments.jobs, zygote):
         progress.add(outcome)
     progress.end()
     if progress.failed:
@@ -123,15 +123,15 @@ def _warn_of_look_alikes(course: Course) -> None:
 
 def show_doctor(course: Course, arguments: Arguments) -> None:
     """Say what this machine offers for grading, and what will be done with it."""
-    order = course.order()
-    found = doctor.examine(course.directory.db_url, course.root, (order.solutions, order.releases, *order.private))
+    job = course.job()
+    found = doctor.examine(course.directory.db_url, course.root, (job.solutions, job.releases, *job.private))
     print(found.table)
     if theirs := course.open_to_others():
         close = shlex.join(["chmod", "-R", "go=", *map(str, theirs)])
         print(f"others on this machine can read students' work or marks; to close it: {close}")
-    if found.jail:
+    if found.sandbox:
         raise CourseError(
-            f"students' code cannot be isolated here: {found.jail}. Grading refuses, unless --no-isolation"
+            f"students' code cannot be isolated here: {found.sandbox}. Grading refuses, unless --no-isolation"
         )
     print("students' code will be isolated")
     if found.gradebook:
@@ -239,8 +239,8 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
     for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
         found.append(one)
         print(f"  {one.assignment}.{one.exercise}: {one.caught} of {one.wrong} caught", file=sys.stderr, flush=True)
-    order = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).tasks)}
-    found.sort(key=lambda one: (one.assignment, order[one.exercise]))
+    job = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).tasks)}
+    found.sort(key=lambda one: (one.assignment, job[one.exercise]))
     print(accuracy.table(found))
     for one in found:
         for alarm in one.false_alarms[:3]:
@@ -319,7 +319,7 @@ def run(arguments: Arguments, zygote: host.Zygote) -> int:
         return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
     except OSError as error:
         return _failed(errors.of_the_disk(error, arguments.course))
-    except (CourseError, GraderError, NotAlone, ValueError) as error:
+    except (CourseError, GraderError, LockedError, ValueError) as error:
         return _failed(str(error))
     return 0
 

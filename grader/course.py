@@ -31,8 +31,8 @@ from grader.gradebook.backup import FOLDER as BACKUPS
 from grader.gradebook.backup import file_of, make_private_gradebook, patient
 from grader.gradebook.marks import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.grading.fingerprint import fingerprint
-from grader.grading.plain_check import MOST_SEEDS
-from grader.grading.pool import Order, Outcome, Submission, private_folders, run
+from grader.grading.plain_check import NUMBER_OF_SEEDS
+from grader.grading.pool import GradingJob, Outcome, Submission, private_folders, run
 from grader.lock import LOCK
 from grader.publishing.export import ExportMarks, by_hand
 from grader.publishing.feedback import Page, Writer, Written, pages
@@ -50,7 +50,7 @@ class CourseError(Exception):
 
 
 @dataclass(frozen=True)
-class HandedIn(Submission):
+class PendingSubmission(Submission):
     """A submission, and whether it still has to be graded.
 
     Attributes:
@@ -236,7 +236,7 @@ class Course:
                 path.chmod((PUBLIC_FOLDER if path.is_dir() else PUBLIC_FILE) & ~mask)
         return said
 
-    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[HandedIn]:
+    def submissions(self, assignment: str, students: Sequence[str] = ()) -> list[PendingSubmission]:
         """What was handed in for an assignment, by all students or by those who are named.
 
         A submission is due if it was never graded, if it, the release, the reference or the grader has changed, or if
@@ -248,7 +248,7 @@ class Course:
         students_there = (folder for folder in self._students() if not problem_with(folder.name))
         handed_in = [folder / assignment for folder in students_there if os.access(folder, os.R_OK | os.X_OK)]
         found = {path.parent.name: path for path in handed_in if path.is_symlink() or path.exists()}
-        order = self.order()
+        job = self.job()
         with self.gradebook() as gradebook:
             of = (
                 gradebook.db.query(SubmittedAssignment.student_id)
@@ -259,11 +259,11 @@ class Course:
         result = []
         for student, folder in found.items():
             if not students or student in students:
-                depends_on = fingerprint(order, Submission(student, assignment, folder))
+                depends_on = fingerprint(job, Submission(student, assignment, folder))
                 known = self.autograded / student / assignment / FINGERPRINT
                 kept = known.is_file() and known.read_text(encoding="ascii") == depends_on
                 due = not kept or student not in entered  # in a gradebook that was put back, perhaps
-                result.append(HandedIn(student, assignment, folder, depends_on, due))
+                result.append(PendingSubmission(student, assignment, folder, depends_on, due))
         return result
 
     def not_looked_at(self) -> Iterator[str]:
@@ -289,18 +289,18 @@ class Course:
         """Students' folders that look like those of one student, by name, in groups."""
         return look_alike(folder.name for folder in self._students() if not problem_with(folder.name))
 
-    def order(self, seed: int | None = None, isolated: bool = True) -> Order:
+    def job(self, seed: int | None = None, isolated: bool = True) -> GradingJob:
         """What a grading run of this course is about.
 
         Args:
             seed: of the secret cases; a new one if None.
-            isolated: whether students' code runs in the jail.
+            isolated: whether students' code runs in the sandbox.
         """
-        chosen = secrets.randbelow(MOST_SEEDS) if seed is None else seed
-        return Order(self.solutions, self.exercises, chosen, isolated, private_folders(self.directory))
+        chosen = secrets.randbelow(NUMBER_OF_SEEDS) if seed is None else seed
+        return GradingJob(self.solutions, self.exercises, chosen, isolated, private_folders(self.directory))
 
     def grade(
-        self, due: Sequence[HandedIn], order: Order, jobs: int, zygote: Zygote | None = None
+        self, due: Sequence[PendingSubmission], job: GradingJob, jobs: int, zygote: Zygote | None = None
     ) -> Iterator[Outcome]:
         """Grade submissions with the engine, and enter their marks.
 
@@ -320,9 +320,9 @@ class Course:
                 except MissingEntry:
                     message = f"{assignment} is not in the gradebook; first: python -m grader release {assignment}"
                     raise CourseError(message) from None
-                recover(order.releases / assignment)
+                recover(job.releases / assignment)
             marks = Marks(gradebook, self.config)
-            for outcome in run(order, due, jobs, zygote):
+            for outcome in run(job, due, jobs, zygote):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
                     handed_in = timestamps.read(outcome.submission.folder)
@@ -331,7 +331,7 @@ class Course:
                     write_notebook(
                         outcome.entry.notebook,
                         self.autograded / student / assignment,
-                        order.releases / assignment,
+                        job.releases / assignment,
                         {FINGERPRINT: depends_on[student, assignment]}
                         | ({timestamps.FILE: handed_in.text} if handed_in.text else {}),
                     )
@@ -367,7 +367,7 @@ class Course:
         with self.gradebook() as gradebook:
             exporter.export(gradebook)
 
-    def failure(self, submission: HandedIn) -> str:
+    def failure(self, submission: PendingSubmission) -> str:
         """Why what is handed in now could not be graded, when that was last tried; empty if it was not, or could."""
         return failure(self._failed(submission), submission.depends_on) if submission.due else ""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 LOCK = ".grading.lock"
 
 
-class NotAlone(Exception):
+class LockedError(Exception):
     """Another process grades this course, said in one line."""
 
 
@@ -35,7 +35,7 @@ def alone(root: Path) -> Iterator[None]:
         except (BlockingIOError, PermissionError):
             file.seek(0)
             who = file.read().strip() or "unknown"
-            raise NotAlone(
+            raise LockedError(
                 f"another command is at work on this course: process {who}. Wait until it has ended, or end it; what "
                 "it has graded is kept"
             ) from None

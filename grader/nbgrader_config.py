@@ -10,7 +10,7 @@ from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades, SaveCell
 from grader import nbgrader_fixes
 from grader.files.folders import LEFT_BEHIND
 from grader.gradebook.keep_marks import KeepMarks
-from grader.nbgrader_plugins import BoundWhatIsShown, GradeInJail, WritePublicCases
+from grader.nbgrader_plugins import BoundWhatIsShown, GradeInSandbox, WritePublicCases
 from grader.publishing.export import ExportMarks
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
@@ -42,9 +42,9 @@ c.GenerateAssignment.no_database = True
 # `nbgrader export` writes what `python -m grader export` writes.
 c.ExportApp.plugin_class = ExportMarks
 
-# `nbgrader autograde` and the formgrader's button run students' code in the jail, like `python -m grader autograde`.
+# `nbgrader autograde` and the formgrader's button run students' code in the sandbox, like `python -m grader autograde`.
 # Without these two lines nbgrader runs it in a kernel, in your account: the settings below are for that.
-c.Autograde.sanitize_preprocessors = [GradeInJail]
+c.Autograde.sanitize_preprocessors = [GradeInSandbox]
 c.Autograde.autograde_preprocessors = [SaveAutoGrades, AssignLatePenalties]
 
 # A deleted autograde cell is put back, and graded.

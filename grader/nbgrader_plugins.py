@@ -19,7 +19,7 @@ from traitlets import Bool, Integer
 from grader.submission import timestamps
 
 if TYPE_CHECKING:
-    from grader.grading.pool import Judge, Order
+    from grader.grading.pool import GradingJob, Judge
     from grader.sandbox.host import Zygote
 
 
@@ -72,15 +72,15 @@ class GradingError(Exception):
     """A submission that was not graded, in one line that says why."""
 
 
-class GradeInJail(NbGraderPreprocessor):
+class GradeInSandbox(NbGraderPreprocessor):
     """Grades a submission with the engine, in place of nbgrader's own repair and execution.
 
     It stands where nbgrader sanitizes; what it gives back is graded, and only has to be entered into the gradebook.
-    The first submission in a process waits until the jail is ready; it stays for the others, so the second click on
+    The first submission in a process waits until the sandbox is ready; it stays for the others, so the second click on
     the formgrader's button is answered at once.
     """
 
-    isolated = Bool(True, help="Whether students' code runs in the jail; if not, reports say so.").tag(config=True)
+    isolated = Bool(True, help="Whether students' code runs in the sandbox; if not, reports say so.").tag(config=True)
     seed = Integer(-1, help="Of the secret cases; negative: drawn by each process that grades.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
@@ -96,21 +96,21 @@ class GradeInJail(NbGraderPreprocessor):
         for path in folder.rglob("*"):  # also what is hidden
             if path.is_symlink():  # nbgrader has copied what it leads to, and would give it back as feedback
                 raise GradingError(f"{path.relative_to(folder)} is a link; a submission holds files")
-        zygote = _jail(self.isolated)
-        # Imported while the jail starts.
+        zygote = _sandbox(self.isolated)
+        # Imported while the sandbox starts.
         from grader.gradebook.marks import FINGERPRINT
         from grader.grading.fingerprint import fingerprint
-        from grader.grading.plain_check import MOST_SEEDS
-        from grader.grading.pool import Order, Submission, private_folders
-        from grader.sandbox.host import JailError
+        from grader.grading.plain_check import NUMBER_OF_SEEDS
+        from grader.grading.pool import GradingJob, Submission, private_folders
+        from grader.sandbox.host import SandboxError
 
         submission = Submission(own["student"], own["assignment"], folder)
         solutions = Path(coursedir.root, coursedir.source_directory).resolve()
-        seed = secrets.randbelow(MOST_SEEDS) if self.seed < 0 else self.seed
-        order = Order(solutions, releases, seed, self.isolated, private_folders(coursedir))
+        seed = secrets.randbelow(NUMBER_OF_SEEDS) if self.seed < 0 else self.seed
+        job = GradingJob(solutions, releases, seed, self.isolated, private_folders(coursedir))
         try:
-            outcome = _judge(order, submission.assignment, zygote, any_seed=self.seed < 0).grade(submission)
-        except JailError as error:
+            outcome = _judge(job, submission.assignment, zygote, any_seed=self.seed < 0).grade(submission)
+        except SandboxError as error:
             raise GradingError(f"students' code cannot be isolated here: {error}") from error
         if outcome.entry is None:
             raise GradingError(outcome.problem)
@@ -123,7 +123,7 @@ class GradeInJail(NbGraderPreprocessor):
             Path(graded, timestamps.FILE).unlink(missing_ok=True)
         for note in (*outcome.notes, *filter(None, [handed_in.problem])):
             self.log.warning(note)
-        depends_on = fingerprint(order, submission)
+        depends_on = fingerprint(job, submission)
         resources.setdefault("outputs", {})[FINGERPRINT] = depends_on.encode()
         return nbformat.reads(outcome.entry.notebook, as_version=4), resources
 
@@ -132,22 +132,22 @@ _zygotes: dict[bool, Zygote] = {}  # by whether it is isolated
 _judges: dict[tuple[bool, str], tuple[str, Judge]] = {}  # by that and the assignment: what it depends on, and it
 
 
-def _jail(isolated: bool) -> Zygote:
-    """The one jail of this process, which is started if it has not been; returns before it is ready."""
+def _sandbox(isolated: bool) -> Zygote:
+    """The one sandbox of this process, which is started if it has not been; returns before it is ready."""
     if isolated not in _zygotes:
         from grader.sandbox import host
 
         problem = host.why_not() if isolated else ""
         if problem:
-            raise GradingError(f"{problem}. For code that you trust: c.GradeInJail.isolated = False")
+            raise GradingError(f"{problem}. For code that you trust: c.GradeInSandbox.isolated = False")
         zygote = host.Zygote(isolated)
-        with contextlib.suppress(host.JailError):  # the judge starts it again, and says why it cannot
+        with contextlib.suppress(host.SandboxError):  # the judge starts it again, and says why it cannot
             zygote.start()
         _zygotes[isolated] = zygote
     return _zygotes[isolated]
 
 
-def _judge(order: Order, assignment: str, zygote: Zygote, any_seed: bool) -> Judge:
+def _judge(job: GradingJob, assignment: str, zygote: Zygote, any_seed: bool) -> Judge:
     """The judge that graded the last submission for an assignment, if nothing has changed since; else a new one.
 
     Args:
@@ -159,16 +159,16 @@ def _judge(order: Order, assignment: str, zygote: Zygote, any_seed: bool) -> Jud
     from grader.grading.fingerprint import state
     from grader.grading.pool import Judge
 
-    version = f"{state(order, assignment)} {order.private} {'' if any_seed else order.seed}"
-    key = order.isolated, assignment
+    version = f"{state(job, assignment)} {job.private} {'' if any_seed else job.seed}"
+    key = job.isolated, assignment
     if key not in _judges or _judges[key][0] != version:
-        _judges[key] = version, Judge(order, zygote)
+        _judges[key] = version, Judge(job, zygote)
     return _judges[key][1]
 
 
 @atexit.register
 def stop() -> None:
-    """End the jail that is kept."""
+    """End the sandbox that is kept."""
     _judges.clear()
     while _zygotes:
         _zygotes.popitem()[1].stop()

@@ -15,7 +15,7 @@ from typing import Any
 from d2lblocks.checking.case import Case
 from d2lblocks.checking.exercise import Check, Exercise, Public, read_public
 from d2lblocks.checking.judge import Judging, judging
-from d2lblocks.checking.limits import PATIENCE, passing_time, working_time
+from d2lblocks.checking.limits import WALL_CLOCK_FACTOR, passing_time, working_time
 from d2lblocks.checking.observation import Observation
 from d2lblocks.checking.probes import TIMES_AS_LONG
 from d2lblocks.checking.report import Progress, Report
@@ -23,10 +23,10 @@ from d2lblocks.checking.runner import describe, observe, prepare, was_ended
 from d2lblocks.checking.settings import changes, in_words, usual_settings
 
 # About ten times what the slowest answers of the catalogues need, so that a slow machine gives no other verdict.
-SECONDS_FOR_A_CASE = 2.0
-SECONDS_AFTER_THAT = 0.1  # for a case, once the answer had to be stopped in another
-SECONDS_FOR_ALL = 10.0
-MOST_PRINTED = 2_000
+CASE_TIMEOUT = 2.0
+CASE_TIMEOUT_AFTER_STOP = 0.1  # for a case, once the answer had to be stopped in another
+CHECK_TIMEOUT = 10.0
+MAX_PRINTED = 2_000
 MAX_TEXTS = 100  # that are kept of what an answer printed, until they are shown
 
 
@@ -149,8 +149,8 @@ def conclude(
 
 
 def _report(exercise: Exercise, judged: Judging, printed: str, remark: str) -> Report:
-    if len(printed) > MOST_PRINTED:
-        printed = printed[:MOST_PRINTED] + f"\n… and {len(printed) - MOST_PRINTED} characters more"
+    if len(printed) > MAX_PRINTED:
+        printed = printed[:MAX_PRINTED] + f"\n… and {len(printed) - MAX_PRINTED} characters more"
     known = judged.known()
     return Report(
         exercise.name, judged.verdicts(), known, printed, remark=remark, book=exercise.book, see=exercise.see
@@ -163,8 +163,8 @@ Look = Callable[[str, Case, float, Mapping[str, Any]], tuple[Observation, str]]
 def try_and_judge(
     exercise: Exercise,
     look: Look,
-    seconds: float = SECONDS_FOR_ALL,
-    patience: float = PATIENCE,
+    seconds: float = CHECK_TIMEOUT,
+    patience: float = WALL_CLOCK_FACTOR,
     clock: Callable[[], float] = passing_time,
     remark: str = "",
 ) -> Report:
@@ -184,7 +184,7 @@ def try_and_judge(
 
 
 def observe_all(
-    exercise: Exercise, look: Look, seconds: float = SECONDS_FOR_ALL, patience: float = PATIENCE
+    exercise: Exercise, look: Look, seconds: float = CHECK_TIMEOUT, patience: float = WALL_CLOCK_FACTOR
 ) -> tuple[dict[str, list[Observation]], str]:
     """What an answer gives in each case of each check, as far as the time goes, and what it printed.
 
@@ -223,7 +223,7 @@ def _observe_each(
         clock: tells how much time has passed for the answer.
     """
     printed: list[str] = []
-    limit = SECONDS_FOR_A_CASE
+    limit = CASE_TIMEOUT
     worked, waited = working_time(), clock()
     for item in exercise.checks:
         for case in item.cases:
@@ -238,6 +238,6 @@ def _observe_each(
             if text not in printed and len(printed) < MAX_TEXTS:
                 printed.append(text)
             if was_ended(observation):
-                limit = SECONDS_AFTER_THAT
+                limit = CASE_TIMEOUT_AFTER_STOP
                 break
     return "".join(printed)

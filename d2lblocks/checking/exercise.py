@@ -323,10 +323,10 @@ def read_public(path: Path) -> Public:
         return _public(content)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
         said = " ".join(str(error).split()) if isinstance(error, ValueError) else type(error).__name__
-        raise ValueError(f"{path.name} is damaged or no release: {said[:MAX_SAID]}") from error
+        raise ValueError(f"{path.name} is damaged or no release: {said[:MAX_ERROR_LENGTH]}") from error
 
 
-MAX_SAID = 300
+MAX_ERROR_LENGTH = 300
 
 
 def _public(content: bytes) -> Public:

@@ -30,9 +30,9 @@ TOLERANCE: dict[torch.dtype, tuple[float, float]] = {
 }
 _EXACT = (0.0, 0.0)
 _DTYPE_OF_A_FLOAT = torch.float32  # whose tolerance a plain number has: most were the `.item()` of such a tensor
-MOST_OF_A_MESSAGE = 120
-MOST_OF_A_RAISED = 300  # of an exception's message, and of the line where it came from
-MOST_OF_A_FIELD = 200
+MAX_MESSAGE_LENGTH = 120
+MAX_RAISED_LENGTH = 300  # of an exception's message, and of the line where it came from
+MAX_FIELD_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compare(observed: Value, expected: Value, field: str = "result") -> Iterator
                 yield Difference(inner.format(key), "missing", "", in_words(expected[key]))
         for key in observed:
             if key not in expected:
-                yield Difference(inner.format(key[:MOST_OF_A_FIELD]), "unexpected", in_words(observed[key]), "")
+                yield Difference(inner.format(key[:MAX_FIELD_LENGTH]), "unexpected", in_words(observed[key]), "")
     elif isinstance(observed, Tensor) and isinstance(expected, Tensor):
         yield from _compare_tensors(observed, expected, field)
     elif isinstance(observed, list) and isinstance(expected, list) and not _plain(expected):
@@ -136,16 +136,16 @@ def _bases(raised: dict[str, Value]) -> list[str]:
 def _raised_in_words(raised: Value) -> str:
     if not isinstance(raised, dict):
         return in_words(raised)
-    kind, message = said(raised, "type")[:MOST_OF_A_MESSAGE], said(raised, "message")[:MOST_OF_A_RAISED]
+    kind, message = said(raised, "type")[:MAX_MESSAGE_LENGTH], said(raised, "message")[:MAX_RAISED_LENGTH]
     match kind:
         case "OutOfTime":
             return f"It did not come to an end and was {message}"
         case "BadObservation":
             return f"It gave {message}"
-    if len(message) > MOST_OF_A_MESSAGE:  # PyTorch's are long; the first sentence says what is wrong
+    if len(message) > MAX_MESSAGE_LENGTH:  # PyTorch's are long; the first sentence says what is wrong
         message = message.partition(". ")[0]
     text = f"It raised {kind}: {message}".rstrip(" :.")
-    line = said(raised, "line")[:MOST_OF_A_RAISED]
+    line = said(raised, "line")[:MAX_RAISED_LENGTH]
     return f"{text}, in `{line}`" if line else text
 
 

@@ -6,7 +6,7 @@ A timer of the system sends an alarm, and its handler raises. Two rules keep tha
   is still pending when the work ends cannot raise in whatever comes next.
 - The handler never interrupts an import, because half of a module would stay behind and break everything that uses
   it later. It waits until the import is over, and then the work has its full time again. An import that takes longer
-  than `MAX_IMPORT_SECONDS` is stopped all the same; what it leaves of a package is then removed.
+  than `IMPORT_TIMEOUT` is stopped all the same; what it leaves of a package is then removed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from time import monotonic, process_time
 from types import FrameType
 from typing import Any, TypeVar
 
-PATIENCE = 4  # how many times longer an answer may wait than work
-MAX_IMPORT_SECONDS = 60.0  # of work; and `PATIENCE` times as many of waiting
+WALL_CLOCK_FACTOR = 4  # how many times longer an answer may wait than work
+IMPORT_TIMEOUT = 60.0  # of work; and `WALL_CLOCK_FACTOR` times as many of waiting
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class _Limit:
     def may_import(self) -> bool:
         """Whether an import may go on that has been found just now."""
         if self.imports_end[0] == math.inf:
-            self.imports_end = process_time() + MAX_IMPORT_SECONDS, monotonic() + PATIENCE * MAX_IMPORT_SECONDS
+            self.imports_end = process_time() + IMPORT_TIMEOUT, monotonic() + WALL_CLOCK_FACTOR * IMPORT_TIMEOUT
         return process_time() < self.imports_end[0] and monotonic() < self.imports_end[1]
 
     def wait(self, kind: int) -> float:

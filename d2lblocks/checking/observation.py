@@ -19,11 +19,11 @@ Value: TypeAlias = "bool | int | float | str | Tensor | list[Value] | dict[str, 
 Observation: TypeAlias = dict[str, Value]
 
 # Far above what an exercise needs, far below what hurts a grader.
-MOST_BYTES_OF_A_TENSOR = 4 * 2**20
-MOST_CHARACTERS = 2_000
-MOST_MEMBERS = 2_000
-MOST_VALUES = 100_000  # in a whole observation
-MOST_DEPTH = 8
+MAX_TENSOR_BYTES = 4 * 2**20
+MAX_CHARACTERS = 2_000
+MAX_MEMBERS = 2_000
+MAX_VALUES = 100_000  # in a whole observation
+MAX_DEPTH = 8
 MAX_BITS = 1024  # of a plain integer
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -43,13 +43,13 @@ def encode(value: object, depth: int = 0) -> Any:
     """The JSON form of an observation.
 
     Args:
-        value: dicts, lists, tuples, tensors and plain values. Strings are cut to `MOST_CHARACTERS`.
+        value: dicts, lists, tuples, tensors and plain values. Strings are cut to `MAX_CHARACTERS`.
         depth: how deep in the tree `value` is.
 
     Raises:
         BadObservation: for any other type, and beyond the caps.
     """
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         raise BadObservation("nested too deeply")
     if value is None or type(value) is bool:
         return value
@@ -63,12 +63,12 @@ def encode(value: object, depth: int = 0) -> Any:
     if isinstance(value, Tensor):
         return {"tensor": _encode_tensor(value)}
     if isinstance(value, list | tuple):
-        if len(value) > MOST_MEMBERS:
-            raise BadObservation(f"a list of {len(value)} members; {MOST_MEMBERS} at most")
+        if len(value) > MAX_MEMBERS:
+            raise BadObservation(f"a list of {len(value)} members; {MAX_MEMBERS} at most")
         return [encode(member, depth + 1) for member in value]
     if isinstance(value, dict):
-        if len(value) > MOST_MEMBERS:
-            raise BadObservation(f"a dict of {len(value)} members; {MOST_MEMBERS} at most")
+        if len(value) > MAX_MEMBERS:
+            raise BadObservation(f"a dict of {len(value)} members; {MAX_MEMBERS} at most")
         return {"dict": {_text(k): encode(v, depth + 1) for k, v in value.items()}}
     raise BadObservation(f"a {type(value).__name__}, which is neither a tensor nor plain data")
 
@@ -81,14 +81,14 @@ def _countable(value: int) -> int:
 
 def _text(value: object) -> str:
     """As a string that any file can hold: cut, and without halves of characters."""
-    return str(value)[:MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    return str(value)[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
 def _encode_tensor(tensor: Tensor) -> dict[str, Any]:
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in _DTYPES or tensor.layout is not torch.strided or tensor.device.type != "cpu":
         raise BadObservation(f"a {tensor.device.type} tensor, {tensor.layout}, {tensor.dtype}")
-    if tensor.numel() * tensor.element_size() > MOST_BYTES_OF_A_TENSOR:
+    if tensor.numel() * tensor.element_size() > MAX_TENSOR_BYTES:
         raise BadObservation(f"a tensor of {tensor.numel():,} entries")
     flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
     data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
@@ -101,12 +101,12 @@ def decode(form: Any) -> Value:
     Raises:
         BadObservation: for anything that `encode` cannot have written.
     """
-    return _decode(form, 0, iter(range(MOST_VALUES)))
+    return _decode(form, 0, iter(range(MAX_VALUES)))
 
 
 def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
     """Args: the form, how deep in the tree it is, and a thing that runs out when there were too many."""
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         raise BadObservation("nested too deeply")
     if next(left, None) is None:
         raise BadObservation("more values than an answer can need")
@@ -117,12 +117,12 @@ def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
     if isinstance(form, str):
         return _checked(form)
     if isinstance(form, list):
-        if len(form) > MOST_MEMBERS:
+        if len(form) > MAX_MEMBERS:
             raise BadObservation("a list that is too long")
         return [_decode(member, depth + 1, left) for member in form]
     if isinstance(form, dict) and len(form) == 1:
         (kind, content), *_ = form.items()
-        if kind == "dict" and isinstance(content, dict) and len(content) <= MOST_MEMBERS:
+        if kind == "dict" and isinstance(content, dict) and len(content) <= MAX_MEMBERS:
             return {_checked(str(k)): _decode(v, depth + 1, left) for k, v in content.items()}
         if kind == "tensor" and isinstance(content, dict):
             return _decode_tensor(content)
@@ -132,7 +132,7 @@ def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
 
 
 def _checked(text: str) -> str:
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise BadObservation("a string that is too long")
     try:
         text.encode()
@@ -150,8 +150,8 @@ def _decode_tensor(form: dict[str, Any]) -> Tensor:
     except (KeyError, TypeError, ValueError) as error:
         raise BadObservation("a tensor that cannot be read") from error
     # Of the empty ones too: with a 0 in it, a shape may name more entries than can be counted.
-    too_large = math.prod(size or 1 for size in shape) > MOST_BYTES_OF_A_TENSOR if sizes_are_plain else True
-    if too_large or len(shape) > MOST_DEPTH or len(data) > MOST_BYTES_OF_A_TENSOR:
+    too_large = math.prod(size or 1 for size in shape) > MAX_TENSOR_BYTES if sizes_are_plain else True
+    if too_large or len(shape) > MAX_DEPTH or len(data) > MAX_TENSOR_BYTES:
         raise BadObservation("a tensor of impossible shape or size")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise BadObservation("a tensor whose data do not fill its shape")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from d2lblocks.checking.case import Case
-from d2lblocks.checking.limits import PATIENCE, OutOfTime, run_within
+from d2lblocks.checking.limits import WALL_CLOCK_FACTOR, OutOfTime, run_within
 from d2lblocks.checking.observation import BadObservation, Observation, decode_observation, encode
 from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.settings import in_words, usual_settings
@@ -91,7 +91,7 @@ def observe_form(
             form = run_within(
                 lambda: encode(PROBES[probe](answer, case, **(options or {}))),
                 working=seconds,
-                passing=PATIENCE * seconds,
+                passing=WALL_CLOCK_FACTOR * seconds,
             )
         except KeyboardInterrupt:
             raise

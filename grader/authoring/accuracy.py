@@ -27,7 +27,7 @@ from d2lblocks.checking.observation import Observation, Value
 from d2lblocks.checking.probes import along_a_direction, call, fresh_inputs, tensors_in
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
-from grader.authoring.exercise import Mistake, Task, define, load
+from grader.authoring.exercise import ExerciseSource, Mistake, define, load
 from grader.authoring.fill_in import solution_cells
 
 SEEDS_FOR_WRONG_ANSWERS = 3
@@ -67,7 +67,7 @@ class Accuracy:
     own: float
 
 
-def right_answers(task: Task, folder: Path) -> dict[str, str]:
+def right_answers(task: ExerciseSource, folder: Path) -> dict[str, str]:
     """The sources of the worked solution and of the alternatives, by name."""
     notebook = nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)
     return {"worked": solution_cells(notebook)[task.name].source, **task.alternatives}
@@ -136,7 +136,7 @@ def _go_forward_and_backward(answer: Any, cases: Sequence[Case]) -> None:
                 total.backward()
 
 
-def try_mistake(task: Task, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
+def try_mistake(task: ExerciseSource, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
     """Whether a wrong answer fails just what it must, and whether it is told its own message, in every exercise."""
     # Defined anew each time: one may keep something from call to call.
     reports = [examine(exercise, define(mistake.source, task.defines)) for exercise in exercises]

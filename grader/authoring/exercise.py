@@ -25,7 +25,7 @@ from d2lblocks.checking.probes import NEEDS
 from d2lblocks.checking.runner import observe
 from grader.files import folders
 
-__all__ = ["Assignment", "Case", "Check", "Mistake", "Task", "assignments", "define", "exercises", "load", "normal"]
+__all__ = ["Assignment", "Case", "Check", "Mistake", "ExerciseSource", "assignments", "define", "exercises", "load", "normal"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Task:
+class ExerciseSource:
     """An exercise as its author writes it.
 
     Attributes:
@@ -148,7 +148,7 @@ def _some(check: Check, secret: Sequence[Case], draw: Random | None) -> Iterator
         yield from (of_group[k] for k in sorted(chosen))
 
 
-def points_that_differ(tasks: Iterable[Task], notebook: NotebookNode) -> str:
+def points_that_differ(tasks: Iterable[ExerciseSource], notebook: NotebookNode) -> str:
     """Where the points of checks and those of the autograde cells are not the same, in a few words; or nothing."""
     cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
     for task in tasks:
@@ -170,7 +170,7 @@ def define(source: str, name: str) -> Any:
     return namespace[name]
 
 
-def exercises(reference: str, *names: str) -> tuple[Task, ...]:
+def exercises(reference: str, *names: str) -> tuple[ExerciseSource, ...]:
     """The exercises of an assignment that has a file for each.
 
     Args:
@@ -197,7 +197,7 @@ class Assignment:
     """The exercises of one folder of `solutions/`, by name."""
 
     name: str
-    tasks: dict[str, Task]
+    tasks: dict[str, ExerciseSource]
 
 
 def load(folder: Path) -> Assignment:

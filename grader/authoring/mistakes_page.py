@@ -11,7 +11,7 @@ from pathlib import Path
 from d2lblocks.checking.check import examine
 from d2lblocks.checking.report import anchor
 from grader.authoring.accuracy import right_answers
-from grader.authoring.exercise import Assignment, Mistake, Task, define
+from grader.authoring.exercise import Assignment, ExerciseSource, Mistake, define
 
 _HEAD = """\
 <!-- Made by `python -m grader mistakes` from the catalogues in solutions/; changes belong there. -->
@@ -69,7 +69,7 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", "0", text)
 
 
-def _entry(task: Task, mistake: Mistake, code: str, seen: Sequence[str]) -> str:
+def _entry(task: ExerciseSource, mistake: Mistake, code: str, seen: Sequence[str]) -> str:
     page, _, label = mistake.see.partition(".html#")
     chapter = page.replace("_", " ").capitalize()
     return "\n".join(

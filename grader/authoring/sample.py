@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import nbformat
 
-from grader.authoring.exercise import Assignment, Task
+from grader.authoring.exercise import Assignment, ExerciseSource
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.files.atomic import make_private, new_folder, write_file
 
@@ -56,7 +56,7 @@ class Student:
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
 
 
-def answers(task: Task, worked: str) -> list[Answer]:
+def answers(task: ExerciseSource, worked: str) -> list[Answer]:
     """Every answer that is known for an exercise; the right one comes first.
 
     Args:
@@ -125,10 +125,10 @@ def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) ->
         if size > len(everybody):
             raise ValueError(f"{assignment.name} has {size} answers to an exercise, for {len(everybody)} students")
         # Different students for each assignment, so that few hand in everything; in the last one all who are left.
-        order = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
+        job = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
         if number == len(assignments) - 1:
-            order += [student for student in everybody if not student.answers and student not in order]
-        for k, student in enumerate(order):
+            job += [student for student in everybody if not student.answers and student not in job]
+        for k, student in enumerate(job):
             student.answers[assignment.name] = {name: given[k % len(given)] for name, given in known.items()}
     return everybody
 

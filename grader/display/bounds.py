@@ -15,11 +15,11 @@ import re
 from nbformat.notebooknode import NotebookNode
 
 MAX_FORMATTED = 5_000  # characters of a source that is shown with formats or colours
-MAX_FORMATTED_OF_A_NOTEBOOK = 50_000
+MAX_NOTEBOOK_FORMATTED = 50_000
 MAX_SOURCE = 50_000  # characters of a source that is shown at all
-MAX_SOURCE_OF_A_NOTEBOOK = 1_000_000
-MAX_TEXT_OF_A_NOTEBOOK = 1_000_000  # characters of all that cells print
-MAX_PICTURES_OF_A_NOTEBOOK = 24_000_000  # characters of all pictures in text cells, each as often as it is shown
+MAX_NOTEBOOK_SOURCE = 1_000_000
+MAX_NOTEBOOK_TEXT = 1_000_000  # characters of all that cells print
+MAX_NOTEBOOK_PICTURES = 24_000_000  # characters of all pictures in text cells, each as often as it is shown
 MAX_LINE = 500  # characters of a line of a text that is shown without formats
 MAX_MATHEMATICS = 100  # formulas in one text
 
@@ -44,10 +44,10 @@ def bound(notebook: NotebookNode) -> None:
         return
     notebook.metadata[BOUNDED] = True
     formatted, source, printed, pictures = (
-        _Budget(MAX_FORMATTED_OF_A_NOTEBOOK),
-        _Budget(MAX_SOURCE_OF_A_NOTEBOOK),
-        _Budget(MAX_TEXT_OF_A_NOTEBOOK),
-        _Budget(MAX_PICTURES_OF_A_NOTEBOOK),
+        _Budget(MAX_NOTEBOOK_FORMATTED),
+        _Budget(MAX_NOTEBOOK_SOURCE),
+        _Budget(MAX_NOTEBOOK_TEXT),
+        _Budget(MAX_NOTEBOOK_PICTURES),
     )
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("locked"):

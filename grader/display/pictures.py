@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 MAX_PIXELS = 8_000_000  # of a picture
-MAX_PIXELS_OF_A_NOTEBOOK = 50_000_000
+MAX_NOTEBOOK_PIXELS = 50_000_000
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\n]*")
 _PNG = struct.Struct(">8s4x4sII")  # signature, length, "IHDR", width, height
@@ -46,8 +46,8 @@ class Pictures:
         pixels = size[0] * size[1]
         if pixels > MAX_PIXELS:
             return f"it has {size[0]:,} × {size[1]:,} pixels, {MAX_PIXELS:,} in all are allowed"
-        if self.pixels + pixels > MAX_PIXELS_OF_A_NOTEBOOK:
-            return f"the pictures of the notebook have more than {MAX_PIXELS_OF_A_NOTEBOOK:,} pixels together"
+        if self.pixels + pixels > MAX_NOTEBOOK_PIXELS:
+            return f"the pictures of the notebook have more than {MAX_NOTEBOOK_PIXELS:,} pixels together"
         self.pixels += pixels
         return ""
 

@@ -1,6 +1,6 @@
-"""The grading engine: run a submission in the jail, observe its answers, judge them here.
+"""The grading engine: run a submission in the sandbox, observe its answers, judge them here.
 
-The worker in the jail gets cells to run and cases to look at, one at a time, and gives back outputs and observations.
+The worker in the sandbox gets cells to run and cases to look at, one at a time, and gives back outputs and observations.
 Everything that decides is on this side. When a worker is lost (an answer crashed it, or would not stop), a new
 one runs the cells again, without the one that was fatal, and goes on behind it.
 """
@@ -21,41 +21,48 @@ from nbformat.notebooknode import NotebookNode
 from d2lblocks.checking.case import Case
 from d2lblocks.checking.check import problem_with, try_and_judge
 from d2lblocks.checking.exercise import Exercise
-from d2lblocks.checking.limits import PATIENCE
+from d2lblocks.checking.limits import WALL_CLOCK_FACTOR
 from d2lblocks.checking.observation import BadObservation, Observation, decode_observation
 from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
 from grader.display.pictures import Pictures
-from grader.sandbox.host import Begin, JailError, Zygote
-from grader.sandbox.inside.protocol import TOO_LARGE, Patience, TooLarge, WireError, receive_patiently, send_patiently
+from grader.sandbox.host import SandboxError, WorkerSpec, Zygote
+from grader.sandbox.inside.protocol import (
+    TOO_LARGE,
+    MessageTooLarge,
+    Patience,
+    ProtocolError,
+    receive_patiently,
+    send_patiently,
+)
 from grader.submission.repair import Repaired, harmless
 
-SECONDS_FOR_A_CELL = 30.0
-SECONDS_FOR_AN_EXERCISE = 30.0  # more than a student's `check` has: there are more cases, and neighbours at work
-SECONDS_FOR_A_SUBMISSION = 180.0
-SECONDS_OF_GRACE = 2.0  # between the moment when an answer is told to stop and the one when it is ended
-MOST_WORKERS = 12  # for one submission
-MOST_SHOWN = 20 * 2**20  # characters of all that a notebook displays
+CELL_TIMEOUT = 30.0
+EXERCISE_TIMEOUT = 30.0  # more than a student's `check` has: there are more cases, and neighbours at work
+SUBMISSION_TIMEOUT = 180.0
+GRACE_PERIOD = 2.0  # between the moment when an answer is told to stop and the one when it is ended
+MAX_WORKERS = 12  # for one submission
+MAX_NOTEBOOK_OUTPUT = 20 * 2**20  # characters of all that a notebook displays
 # Of what a student's code displays. HTML and SVG can hold programs, which would run in the browser of who marks it.
 SHOWN = ("text/plain", "text/latex", "image/png", "image/jpeg")
 # The worker has limits of its own, a little lower; but the worker may have been taken over.
-MOST_OUTPUTS = 202
-MOST_TEXT = 110_000  # characters of a text
-MOST_OF_A_CELL = 8_000_000  # characters of all outputs of a cell
-MOST_OF_A_NAME = 200
-MOST_PRINTED = 10_000
+MAX_OUTPUTS = 202
+MAX_TEXT_LENGTH = 110_000  # characters of a text
+MAX_CELL_OUTPUT = 8_000_000  # characters of all outputs of a cell
+MAX_NAME_LENGTH = 200
+MAX_PRINTED = 10_000
 # Bytes of messages from a worker. One that is larger is read, and thrown away without being looked into.
-MAX_BYTES_OF_OUTPUTS = 16 * 2**20
-MAX_BYTES_OF_A_DESCRIPTION = 2**16
-MAX_BYTES_OF_AN_OBSERVATION = 2**18  # and so many times what the reference's largest one has:
-MAX_TIMES_THE_REFERENCE = 4
-MAX_BYTES_IN_ALL = 256 * 2**20  # that one submission sends
+MAX_OUTPUT_BYTES = 16 * 2**20
+MAX_DESCRIPTION_BYTES = 2**16
+MAX_OBSERVATION_BYTES = 2**18  # and so many times what the reference's largest one has:
+MAX_REFERENCE_FACTOR = 4
+MAX_SUBMISSION_BYTES = 256 * 2**20  # that one submission sends
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailure:
     """What became of a worker: one of the endings that the judge knows, and a sentence for the student."""
 
     kind: str
@@ -69,7 +76,7 @@ class Lost:
 
 @dataclass
 class Worker:
-    """A submission in the jail, in as many workers as it takes.
+    """A submission in the sandbox, in as many workers as it takes.
 
     Args:
         zygote: that forks them.
@@ -77,14 +84,14 @@ class Worker:
     """
 
     zygote: Zygote
-    begin: Begin
+    begin: WorkerSpec
     _channel: socket.socket | None = None
     _done: list[dict[str, Any]] = field(default_factory=list)
     _begun: int = 0
     _received: int = 0
     waited: float = 0.0  # seconds, in all, for answers
 
-    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | Lost:
+    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | WorkerFailure:
         """Have something done.
 
         Args:
@@ -96,25 +103,29 @@ class Worker:
             What the worker answered, unless it was lost over it. An answer that was larger is ``{TOO_LARGE: bytes}``.
 
         Raises:
-            JailError: the jail itself was lost.
+            SandboxError: the sandbox itself was lost.
         """
-        if self.waited >= SECONDS_FOR_A_SUBMISSION:
+        if self.waited >= SUBMISSION_TIMEOUT:
             self.end()
-            return Lost("OutOfTime", f"not run: the notebook had used up its {SECONDS_FOR_A_SUBMISSION:g} s before")
-        if self._received > MAX_BYTES_IN_ALL:
+            return WorkerFailure(
+                "OutOfTime", f"not run: the notebook had used up its {SUBMISSION_TIMEOUT:g} s before"
+            )
+        if self._received > MAX_SUBMISSION_BYTES:
             self.end()
-            return Lost("OutOfMemory", f"not run: the notebook had shown more than {_megabytes(MAX_BYTES_IN_ALL)}")
+            return WorkerFailure(
+                "OutOfMemory", f"not run: the notebook had shown more than {_megabytes(MAX_SUBMISSION_BYTES)}"
+            )
         if self._channel is None:
             lost = self._begin()
             if lost:
                 return lost
         return self._ask(message, seconds, most)
 
-    def run(self, source: str) -> dict[str, Any] | Lost:
+    def run(self, source: str) -> dict[str, Any] | WorkerFailure:
         """Run a cell."""
-        message = {"do": "run", "source": source, "seconds": SECONDS_FOR_A_CELL}
-        answer = self.ask(message, SECONDS_FOR_A_CELL, MAX_BYTES_OF_OUTPUTS)
-        if not isinstance(answer, Lost):
+        message = {"do": "run", "source": source, "seconds": CELL_TIMEOUT}
+        answer = self.ask(message, CELL_TIMEOUT, MAX_OUTPUT_BYTES)
+        if not isinstance(answer, WorkerFailure):
             self._done.append(message)
         return answer
 
@@ -129,22 +140,22 @@ class Worker:
         channel, self._channel = self._channel, None
         return self.zygote.end(channel, lost)
 
-    def _begin(self) -> Lost | None:
+    def _begin(self) -> WorkerFailure | None:
         """A new worker in which the cells so far have run again."""
-        if self._begun >= MOST_WORKERS:
-            return Lost("Crash", "not run: the notebook had crashed too often before")
+        if self._begun >= MAX_WORKERS:
+            return WorkerFailure("Crash", "not run: the notebook had crashed too often before")
         self._begun += 1
         self._channel = self.zygote.begin(self.begin)
         for message in list(self._done):
-            answer = self._ask(message, SECONDS_FOR_A_CELL, MAX_BYTES_OF_OUTPUTS)
-            if isinstance(answer, Lost):
+            answer = self._ask(message, CELL_TIMEOUT, MAX_OUTPUT_BYTES)
+            if isinstance(answer, WorkerFailure):
                 self._done.remove(message)  # it was harmless the first time; the next worker does without
                 return answer
         return None
 
-    def _ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | Lost:
+    def _ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | WorkerFailure:
         assert self._channel is not None
-        patience = Patience(min(seconds, SECONDS_FOR_A_SUBMISSION - self.waited) + SECONDS_OF_GRACE)
+        patience = Patience(min(seconds, SUBMISSION_TIMEOUT - self.waited) + GRACE_PERIOD)
         try:
             send_patiently(self._channel, message, patience)
             answer, size = receive_patiently(self._channel, patience, most)
@@ -152,28 +163,28 @@ class Worker:
             return answer
         except TimeoutError:
             self.end()
-            return Lost("OutOfTime", f"stopped after {seconds:g} s")
-        except TooLarge as error:
+            return WorkerFailure("OutOfTime", f"stopped after {seconds:g} s")
+        except MessageTooLarge as error:
             self._received += error.size
             return {TOO_LARGE: error.size}
-        except WireError:
+        except ProtocolError:
             why = self.end(lost=True)
         finally:
             self.waited += patience.waited
         match why:
             case "memory":
-                return Lost("OutOfMemory", "used too much memory")
+                return WorkerFailure("OutOfMemory", "used too much memory")
             case "processes":
-                return Lost("OutOfMemory", "started too many processes")
+                return WorkerFailure("OutOfMemory", "started too many processes")
             case "time":
-                return Lost("OutOfTime", "used too much time of the processor")
+                return WorkerFailure("OutOfTime", "used too much time of the processor")
             case "killed":  # nothing inside can do that: it is not the student's doing
-                raise JailError("the process that ran it was killed; is there memory for it?")
-        return Lost("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
+                raise SandboxError("the process that ran it was killed; is there memory for it?")
+        return WorkerFailure("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
 
 
 def grade(
-    repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, begin: Begin, remark: str
+    repaired: Repaired, exercises: Mapping[str, Exercise], zygote: Zygote, begin: WorkerSpec, remark: str
 ) -> NotebookNode:
     """Run a submission and judge it.
 
@@ -188,7 +199,7 @@ def grade(
         The notebook with the outputs of its cells; that of an autograde cell is its report.
 
     Raises:
-        JailError: the jail was lost; nothing is known about the submission then.
+        SandboxError: the sandbox was lost; nothing is known about the submission then.
     """
     worker = Worker(zygote, begin)
     notebook = NotebookNode(repaired.notebook)
@@ -215,7 +226,7 @@ def grade(
                 cell.outputs = _outputs(answer, count, pictures)
                 notes += _changed_settings(answer, cell, count, exercises)
                 shown += len(json.dumps(cell.outputs))
-                if shown > MOST_SHOWN:
+                if shown > MAX_NOTEBOOK_OUTPUT:
                     text = "(not kept: all outputs of the notebook together are too large)"
                     cell.outputs = [NotebookNode(output_type="stream", name="stderr", text=text)]
     finally:
@@ -230,10 +241,10 @@ def grade(
 
 
 def _changed_settings(
-    answer: dict[str, Any] | Lost, cell: NotebookNode, count: int, exercises: Mapping[str, Exercise]
+    answer: dict[str, Any] | WorkerFailure, cell: NotebookNode, count: int, exercises: Mapping[str, Exercise]
 ) -> Iterator[str]:
     """A note if the cell changed a setting of the whole process; what the worker says about it may be made up."""
-    changed = None if isinstance(answer, Lost) else answer.get("changes")
+    changed = None if isinstance(answer, WorkerFailure) else answer.get("changes")
     if isinstance(changed, dict):
         name = str(cell.metadata.get("nbgrader", {}).get("grade_id"))
         note = in_words(f"The cell of {name}" if name in exercises else f"The cell [{count}]", changed)
@@ -267,8 +278,8 @@ def _shows_progress(cell: NotebookNode) -> bool:
 
 def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     question = {"do": "look", "name": exercise.defines}
-    looked = worker.ask(question, SECONDS_FOR_A_CELL, MAX_BYTES_OF_A_DESCRIPTION)
-    if isinstance(looked, Lost):
+    looked = worker.ask(question, CELL_TIMEOUT, MAX_DESCRIPTION_BYTES)
+    if isinstance(looked, WorkerFailure):
         return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
     try:
         described = decode_observation(looked.get("answer"))
@@ -291,16 +302,16 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
                 "case": case.text,
                 "seconds": seconds,
             },
-            PATIENCE * seconds,  # inside, what counts is the time of the processor
+            WALL_CLOCK_FACTOR * seconds,  # inside, what counts is the time of the processor
             most,
         )
-        if isinstance(answer, Lost):
+        if isinstance(answer, WorkerFailure):
             return answer.observation, ""
         return what_was_seen(answer)
 
-    most = MAX_BYTES_OF_AN_OBSERVATION + MAX_TIMES_THE_REFERENCE * exercise.largest
+    most = MAX_OBSERVATION_BYTES + MAX_REFERENCE_FACTOR * exercise.largest
     # The answer works in another process; what counts is how long it is waited for.
-    return try_and_judge(exercise, look, SECONDS_FOR_AN_EXERCISE, 1, lambda: worker.waited, remark)
+    return try_and_judge(exercise, look, EXERCISE_TIMEOUT, 1, lambda: worker.waited, remark)
 
 
 def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
@@ -313,7 +324,7 @@ def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
         return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
-    return seen, printed[:MOST_PRINTED] if isinstance(printed, str) else ""
+    return seen, printed[:MAX_PRINTED] if isinstance(printed, str) else ""
 
 
 def _size(answer: Mapping[str, Any]) -> str:
@@ -330,7 +341,7 @@ def _plain(described: Observation) -> Observation:
     """What sort of thing an answer is, with nothing in it but what a description has."""
     kind = described.get("type")
     flags: Observation = {name: described.get(name) is True for name in ("is a module", "can be called")}
-    return {**flags, "type": kind[:MOST_OF_A_NAME] if isinstance(kind, str) else "thing"}
+    return {**flags, "type": kind[:MAX_NAME_LENGTH] if isinstance(kind, str) else "thing"}
 
 
 def _result(shown: Report | Progress, count: int) -> NotebookNode:
@@ -340,18 +351,18 @@ def _result(shown: Report | Progress, count: int) -> NotebookNode:
     )
 
 
-def _outputs(answer: dict[str, Any] | Lost, count: int, pictures: Pictures) -> list[NotebookNode]:
+def _outputs(answer: dict[str, Any] | WorkerFailure, count: int, pictures: Pictures) -> list[NotebookNode]:
     """A cell's outputs, as nbformat wants them; what a stranger sent otherwise is left out."""
-    if isinstance(answer, Lost):
+    if isinstance(answer, WorkerFailure):
         text = f"This cell {answer.message}."
         return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
     if TOO_LARGE in answer:
         text = f"(not kept: the outputs of this cell are too large, {_size(answer)})\n"
         return [NotebookNode(output_type="stream", name="stderr", text=text)]
     kept: list[NotebookNode] = []
-    room = MOST_OF_A_CELL
+    room = MAX_CELL_OUTPUT
     outputs = answer.get("outputs")
-    for output in outputs[:MOST_OUTPUTS] if isinstance(outputs, list) else ():
+    for output in outputs[:MAX_OUTPUTS] if isinstance(outputs, list) else ():
         made = _output(output, count, pictures)
         if made is not None:
             room -= len(str(made))
@@ -369,17 +380,19 @@ def _output(output: Any, count: int, pictures: Pictures) -> NotebookNode | None:
     match output:
         case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
             return NotebookNode(
-                output_type="stream", name=name, text=characters.text(text[:MOST_TEXT], _OF_TERMINALS)
+                output_type="stream", name=name, text=characters.text(text[:MAX_TEXT_LENGTH], _OF_TERMINALS)
             )
         case {"output_type": "error", "ename": str(kind), "evalue": str(value), "traceback": [*lines]}:
             lines = [
-                characters.text(line[:MOST_TEXT], _OF_TERMINALS) for line in lines[:100] if isinstance(line, str)
+                characters.text(line[:MAX_TEXT_LENGTH], _OF_TERMINALS)
+                for line in lines[:100]
+                if isinstance(line, str)
             ]
-            kind, value = (characters.text(part) for part in (kind[:MOST_OF_A_NAME], value[:MOST_TEXT]))
+            kind, value = (characters.text(part) for part in (kind[:MAX_NAME_LENGTH], value[:MAX_TEXT_LENGTH]))
             return NotebookNode(output_type="error", ename=kind, evalue=value, traceback=lines)
         case {"output_type": "execute_result" | "display_data" as sort, "data": dict(data)}:
             data = {
-                mime: data[mime][: MOST_TEXT if mime.startswith("text/") else MOST_OF_A_CELL]
+                mime: data[mime][: MAX_TEXT_LENGTH if mime.startswith("text/") else MAX_CELL_OUTPUT]
                 for mime in SHOWN
                 if isinstance(data.get(mime), str)
             }

@@ -24,14 +24,14 @@ from grader.sandbox import host
 from grader.submission import repair, timestamps
 
 if TYPE_CHECKING:
-    from grader.grading.pool import Order, Submission
+    from grader.grading.pool import GradingJob, Submission
 
 PACKAGES = ("torch", "numpy", "IPython", "nbgrader", "nbformat")
 # Where marks are given, where students' code runs, and what students import.
 ROOTS = ("grader.grading.pool", "grader.sandbox.inside.zygote", "d2lblocks")
-# What is for reading only: arguments of `Task` and of `Check` in the author's files, by position or by name.
+# What is for reading only: arguments of `ExerciseSource` and of `Check` in the author's files, by position or by name.
 _TEXTS: dict[str, dict[str, int | None]] = {
-    "Task": {"mistakes": 6, "alternatives": 7},
+    "ExerciseSource": {"mistakes": 6, "alternatives": 7},
     "Check": {"title": 1, "hints": 4},
 }
 _NAMES = ("TASK", "TASKS")  # what the author's files define
@@ -40,9 +40,9 @@ _OF_A_CELL = ("cell_type", "grade", "grade_id", "locked", "points", "solution", 
 File = tuple[Path, int, int]  # the time of its last change, its size
 
 
-def fingerprint(order: Order, submission: Submission) -> str:
+def fingerprint(job: GradingJob, submission: Submission) -> str:
     """What the marks of a submission depend on. Not the seed: any other is as good."""
-    digest = _Digest(versions(order, submission.assignment))
+    digest = _Digest(versions(job, submission.assignment))
     with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
         attempts = repair.attempts(submission.folder, submission.assignment)
         for path in repair.notebooks(submission.folder):
@@ -53,7 +53,7 @@ def fingerprint(order: Order, submission: Submission) -> str:
     return digest.hex()
 
 
-def versions(order: Order, assignment: str) -> str:
+def versions(job: GradingJob, assignment: str) -> str:
     """What the marks of an assignment depend on besides a submission."""
     digest = _Digest("python", *sys.version_info[:2])
     for package in PACKAGES:
@@ -61,12 +61,12 @@ def versions(order: Order, assignment: str) -> str:
     for name, path in sorted(sources().items()):
         digest.add(name, _code(_file(path), ()))
     # Not the whole paths: a course that has been moved is the same course.
-    for path in _files_of(order.solutions / assignment):
+    for path in _files_of(job.solutions / assignment):
         if path.suffix == ".py":
             digest.add(path.name, _code(_file(path), _NAMES))
         elif path.suffix != ".ipynb":
             digest.add(path.name, content(path))
-    for path in _files_of(order.releases / assignment):
+    for path in _files_of(job.releases / assignment):
         if path.suffix == ".ipynb":
             digest.add(path.name, _release(_file(path)))
         elif path.name != "public.json":  # which follows from the rest, and says what is checked in words
@@ -74,9 +74,9 @@ def versions(order: Order, assignment: str) -> str:
     return digest.hex()
 
 
-def state(order: Order, assignment: str) -> tuple[File, ...]:
+def state(job: GradingJob, assignment: str) -> tuple[File, ...]:
     """The files of an assignment as they are now: for who keeps what was read from them."""
-    folders = (order.solutions / assignment, order.releases / assignment)
+    folders = (job.solutions / assignment, job.releases / assignment)
     return tuple(_file(path) for folder in folders for path in _files_of(folder))
 
 
@@ -84,7 +84,7 @@ def content(path: Path) -> bytes:
     """What is in a file, or what there is instead: it may be larger than memory, or closed to us."""
     try:
         size = path.stat().st_size
-        return path.read_bytes() if size <= repair.MOST_BYTES else f"{size} bytes".encode()
+        return path.read_bytes() if size <= repair.MAX_BYTES else f"{size} bytes".encode()
     except OSError as error:
         return f"{error.strerror}".encode()
 

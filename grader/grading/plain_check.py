@@ -22,7 +22,7 @@ from grader.authoring.exercise import load
 from grader.files.course_directory import directory_of
 
 SEED_VARIABLE = "GRADER_SEED"
-MOST_SEEDS = 10**6
+NUMBER_OF_SEEDS = 10**6
 
 
 _graded: dict[str, Report] = {}
@@ -36,7 +36,7 @@ def check(name: str = "", answer: Any = None) -> Report | Progress:
     """
     if not name:
         return Progress(tuple(_graded.values()))
-    seed = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(MOST_SEEDS))
+    seed = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(NUMBER_OF_SEEDS))
     assignment = Path.cwd().name
     solutions, releases = _folders()
     released = read_public(releases / assignment / "public.json").exercises[name]

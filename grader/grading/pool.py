@@ -1,7 +1,7 @@
 """Grade many submissions: one judge and one zygote for each core, one writer for the gradebook.
 
 What all of them need is made once: the reference's observations, before the judges are forked from this process, and
-the jail, whose zygote is forked too.
+the sandbox, whose zygote is forked too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercise import Exercise, read_public
-from grader.authoring.exercise import Task, load, points_that_differ
+from grader.authoring.exercise import ExerciseSource, load, points_that_differ
 from grader.gradebook.marks import Entry, entry_of
 from grader.grading import engine
 from grader.sandbox import host, processes
@@ -42,9 +42,9 @@ from grader.submission import repair
 
 ATTEMPTS = 3  # where the fault is ours
 AHEAD = 2  # submissions that a judge has been given
-MOST_LOST_IN_A_ROW = 12  # judges
+MAX_CONSECUTIVE_LOSSES = 12  # judges
 MAX_JUDGE_MEMORY = 2 * 2**30  # bytes that a judge may take, on top of what it begins with
-JUDGE_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a jail
+JUDGE_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a sandbox
 STEP = 1.0  # seconds between two looks at processes that were stopped
 
 
@@ -53,14 +53,14 @@ class GraderError(Exception):
 
 
 @dataclass(frozen=True)
-class Order:
+class GradingJob:
     """What one grading run is about: the same for all its submissions.
 
     Attributes:
         solutions: the folder of that name.
         releases: the folder `exercises/`.
         seed: of the secret cases.
-        isolated: whether students' code runs in the jail.
+        isolated: whether students' code runs in the sandbox.
         private: further folders that no submission may reach.
     """
 
@@ -118,7 +118,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Exam:
+class PreparedAssignment:
     """An assignment, ready to be graded."""
 
     exercises: dict[str, Exercise]
@@ -128,7 +128,7 @@ class _Exam:
         """Whether anything is answered in a notebook; one that cannot be read is not taken for an empty one."""
         try:
             return repair.is_answered(self.release, repair.read(path))
-        except repair.BadSubmission:
+        except repair.SubmissionError:
             return True
 
 
@@ -140,34 +140,34 @@ class Judge:
         zygote: for it; a new one if None.
     """
 
-    def __init__(self, order: Order, zygote: host.Zygote | None = None) -> None:
-        self.order = order
-        self.zygote = zygote or host.Zygote(order.isolated)
-        self._tasks: dict[str, dict[str, Task]] = {}
-        self._exams: dict[str, _Exam] = {}
+    def __init__(self, job: GradingJob, zygote: host.Zygote | None = None) -> None:
+        self.job = job
+        self.zygote = zygote or host.Zygote(job.isolated)
+        self._tasks: dict[str, dict[str, ExerciseSource]] = {}
+        self._prepared: dict[str, PreparedAssignment] = {}
         self._walls_stood = False  # for any submission
 
-    def tasks(self, assignment: str) -> dict[str, Task]:
+    def tasks(self, assignment: str) -> dict[str, ExerciseSource]:
         """The exercises of an assignment, as their author wrote them."""
         if assignment not in self._tasks:
-            self._tasks[assignment] = load(self.order.solutions / assignment).tasks
+            self._tasks[assignment] = load(self.job.solutions / assignment).tasks
         return self._tasks[assignment]
 
-    def equip(self, assignment: str) -> None:
+    def preload(self, assignment: str) -> None:
         """Have the zygote import what is slow to import, and know the files of the release; returns at once.
 
         Raises:
-            jail.JailError: the zygote is gone, or the course cannot be hidden from submissions.
+            sandbox.SandboxError: the zygote is gone, or the course cannot be hidden from submissions.
         """
-        order = self.order
-        self.zygote.hide((order.solutions, order.releases, *order.private))
+        job = self.job
+        self.zygote.hide((job.solutions, job.releases, *job.private))
         self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.needs)
-        self.zygote.give_files(assignment, self.order.releases / assignment)
+        self.zygote.give_files(assignment, self.job.releases / assignment)
 
-    def prepare(self, assignment: str) -> _Exam:
+    def prepare(self, assignment: str) -> PreparedAssignment:
         """Read an assignment, and find out what its reference gives, unless that was done before."""
-        if assignment not in self._exams:
-            release = self.order.releases / assignment
+        if assignment not in self._prepared:
+            release = self.job.releases / assignment
             public = read_public(release / "public.json").exercises
             tasks = self.tasks(assignment)
             notebook = nbformat.read(release / f"{assignment}.ipynb", as_version=4)
@@ -176,41 +176,41 @@ class Judge:
                 why = problem or f"{sorted(tasks.keys() - public.keys())[0]} is new"
                 raise GraderError(f"{assignment} is not the one that was released: {why}; first: python -m grader "
                                   f"release {assignment}")  # fmt: skip
-            self._exams[assignment] = _Exam(
-                {name: task.for_grading(self.order.seed, public[name]) for name, task in tasks.items()}, notebook
+            self._prepared[assignment] = PreparedAssignment(
+                {name: task.for_grading(self.job.seed, public[name]) for name, task in tasks.items()}, notebook
             )
-        return self._exams[assignment]
+        return self._prepared[assignment]
 
     def grade(self, submission: Submission) -> Outcome:
         """Grade what a student handed in.
 
         Raises:
-            jail.NoWalls: no submission can be isolated here, and none has been.
+            sandbox.NoWalls: no submission can be isolated here, and none has been.
         """
-        exam = self.prepare(submission.assignment)
+        prepared = self.prepare(submission.assignment)
         try:
-            path, notes = repair.find(submission.folder, submission.assignment, exam.is_answered)
-            defines = {name: exercise.defines for name, exercise in exam.exercises.items()}
-            repaired = repair.repair(exam.release, repair.read(path), notes, defines)
-        except repair.BadSubmission as error:
+            path, notes = repair.find(submission.folder, submission.assignment, prepared.is_answered)
+            defines = {name: exercise.defines for name, exercise in prepared.exercises.items()}
+            repaired = repair.repair(prepared.release, repair.read(path), notes, defines)
+        except repair.SubmissionError as error:
             return Outcome(submission, problem=str(error))
-        remark = f"Graded with secret cases of seed {self.order.seed}."
-        if not self.order.isolated:
+        remark = f"Graded with secret cases of seed {self.job.seed}."
+        if not self.job.isolated:
             remark += " The code was run without isolation."
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             try:
-                self.equip(submission.assignment)
-                begin = host.Begin(_seed_of(repaired.notebook), submission.assignment)
-                graded = engine.grade(repaired, exam.exercises, self.zygote, begin, remark)
+                self.preload(submission.assignment)
+                begin = host.WorkerSpec(_seed_of(repaired.notebook), submission.assignment)
+                graded = engine.grade(repaired, prepared.exercises, self.zygote, begin, remark)
                 self._walls_stood = True
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
-            except (host.JailError, OSError) as error:
+            except (host.SandboxError, OSError) as error:
                 if processes.is_about_memory(error):
                     raise
                 fault = error
                 self.zygote.stop()
-        if isinstance(fault, host.NoWalls) and not self._walls_stood:
+        if isinstance(fault, host.IsolationError) and not self._walls_stood:
             raise fault
         return Outcome(submission, problem=str(fault), ours=True)
 
@@ -232,7 +232,7 @@ class _OutOfMemory:
 Answer: TypeAlias = "Outcome | GraderError | _OutOfMemory"
 
 
-class _Post:
+class JudgeProcess:
     """A judge in a process of its own, with the submissions that it has been given and not yet answered.
 
     Not a pool of the standard library: a process that is killed in the middle of an answer leaves that one waiting
@@ -247,14 +247,14 @@ class _Post:
         self.channel, theirs = socket.socketpair()
         self.channel.setblocking(False)
         try:
-            zygote = judge.zygote.twin()
-        except host.JailError:  # it will have one of its own
-            zygote = host.Zygote(judge.order.isolated)
+            zygote = judge.zygote.fork()
+        except host.SandboxError:  # it will have one of its own
+            zygote = host.Zygote(judge.job.isolated)
         context = multiprocessing.get_context("fork")
         self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()  # so that the judge has the only one, and with the judge it is closed
-        zygote.let_go()
+        zygote.detach()
         self.given: deque[Submission] = deque()
         self.waited = 0.0  # seconds for the answer to the first of these
         self._arrived = bytearray()
@@ -296,7 +296,7 @@ class _Post:
         return _LENGTH.size + int(_LENGTH.unpack_from(self._arrived)[0]) - len(self._arrived)
 
     def end(self) -> None:
-        """End it at once, and with it its jail; what it was given is not graded."""
+        """End it at once, and with it its sandbox; what it was given is not graded."""
         self.channel.close()
         self.process.kill()
         self.process.join()
@@ -314,7 +314,7 @@ def _serve(judge: Judge, zygote: host.Zygote, channel: socket.socket, parent: in
     if os.getppid() != parent:  # it was killed before it could be said that this dies with it
         return
     processes.limit_memory(MAX_JUDGE_MEMORY)
-    judge.zygote.let_go()
+    judge.zygote.detach()
     judge.zygote = zygote
     given = channel.makefile("rb")
     with contextlib.suppress(EOFError, ConnectionError):
@@ -331,7 +331,7 @@ def _answer(judge: Judge, submission: Submission) -> bytes:
     """What became of a submission, as it goes over the channel."""
     try:
         return pickle.dumps(judge.grade(submission))
-    except host.NoWalls as error:
+    except host.IsolationError as error:
         return pickle.dumps(
             GraderError(
                 f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
@@ -344,26 +344,26 @@ def _answer(judge: Judge, submission: Submission) -> bytes:
         return pickle.dumps(Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True))
 
 
-def _made_ready(order: Order, assignments: Sequence[str], zygote: host.Zygote) -> Judge:
+def _made_ready(job: GradingJob, assignments: Sequence[str], zygote: host.Zygote) -> Judge:
     """A judge that knows all the assignments, and whose zygote does.
 
     Raises:
-        GraderError: an assignment cannot be graded, or there is no jail.
+        GraderError: an assignment cannot be graded, or there is no sandbox.
     """
-    judge = Judge(order, zygote)
+    judge = Judge(job, zygote)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             judge.zygote.start()
-            for step in (judge.equip, judge.prepare):  # what the one has asked for is done during the other
+            for step in (judge.preload, judge.prepare):  # what the one has asked for is done during the other
                 for assignment in assignments:
                     with _said_of(assignment):
                         step(assignment)
             judge.zygote.wait_until_ready()
             break
-        except host.JailError as error:
+        except host.SandboxError as error:
             judge.zygote.stop()
             if attempt == ATTEMPTS:
-                raise GraderError(f"there is no jail: {error}") from error
+                raise GraderError(f"there is no sandbox: {error}") from error
     return judge
 
 
@@ -371,7 +371,7 @@ def _made_ready(order: Order, assignments: Sequence[str], zygote: host.Zygote) -
 def _said_of(assignment: str) -> Iterator[None]:
     try:
         yield
-    except (host.JailError, GraderError):
+    except (host.SandboxError, GraderError):
         raise
     except Exception as error:
         raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
@@ -384,7 +384,7 @@ def _where(error: Exception) -> str:
 
 
 def run(
-    order: Order,
+    job: GradingJob,
     submissions: Sequence[Submission],
     jobs: int,
     zygote: host.Zygote | None = None,
@@ -410,12 +410,12 @@ def run(
     left = deque(submissions)
     lost: Counter[Submission] = Counter()
     lost_in_a_row = 0
-    posts: list[_Post] = []
-    zygote = zygote or host.Zygote(order.isolated)
+    posts: list[JudgeProcess] = []
+    zygote = zygote or host.Zygote(job.isolated)
     next_look = 0.0
     try:
-        judge = _made_ready(order, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
-        posts += [_Post(judge) for _ in range(min(jobs, len(left)))]
+        judge = _made_ready(job, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
+        posts += [JudgeProcess(judge) for _ in range(min(jobs, len(left)))]
         while True:
             # One ahead, so that no judge waits for the gradebook; not more, so that results do not pile up here.
             for number in range(AHEAD):
@@ -455,9 +455,9 @@ def run(
                     lost_in_a_row += 1
                 left.extendleft(reversed(post.given))
                 post.end()
-                posts[posts.index(post)] = _Post(judge)
+                posts[posts.index(post)] = JudgeProcess(judge)
                 lost[submission] += 1
-                if lost_in_a_row >= MOST_LOST_IN_A_ROW:
+                if lost_in_a_row >= MAX_CONSECUTIVE_LOSSES:
                     raise GraderError(
                         f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
                         f"(--jobs, now {jobs})? What is graded is kept"
@@ -473,7 +473,7 @@ def run(
         zygote.stop()
 
 
-def _wait(at_work: Sequence[_Post]) -> float:
+def _wait(at_work: Sequence[JudgeProcess]) -> float:
     """Wait until a judge says something, or for a moment; returns how long that was.
 
     If this process was stopped in between, that was not the judges' fault: it counts as a moment.

@@ -40,12 +40,12 @@ class Found:
 
     Attributes:
         table: to be shown.
-        jail: why students' code cannot be isolated; empty if it can.
+        sandbox: why students' code cannot be isolated; empty if it can.
         gradebook: why marks cannot be entered; empty if they can.
     """
 
     table: Table
-    jail: str
+    sandbox: str
     gradebook: str
 
 
@@ -58,16 +58,16 @@ def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
         hidden: what submissions must not reach, besides the course's folder.
     """
     problem = host.why_not()
-    walls = "" if problem else host.try_walls([root, *hidden])
+    walls = "" if problem else host.try_isolation([root, *hidden])
     gradebook, broken = _gradebook(database)
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
-        ["bubblewrap", _bubblewrap(), problem or "the jail around everything: no network, no files but its own"],
+        ["bubblewrap", _bubblewrap(), problem or "the sandbox around everything: no network, no files but its own"],
         ["namespaces", *_namespaces()],
         ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
         ["course", *_hidden(problem or walls)],
         ["seccomp", *_seccomp()],
-        ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the jail"],
+        ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the sandbox"],
         ["cgroups", *_cgroups()],
         *_limits(),
         ["cores", str(host.default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
@@ -79,8 +79,8 @@ def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
 
 
 _PACKAGES = {
-    "torch": "in the jail, and for the reference outside",
-    "ipython": "runs the cells, in the jail",
+    "torch": "in the sandbox, and for the reference outside",
+    "ipython": "runs the cells, in the sandbox",
     "nbgrader": "the gradebook, the release, the feedback, the formgrader",
     "jupyterlab": "where students work; `make instructor` opens the formgrader in it",
     "notebook": "not needed: the formgrader also works in it",
@@ -107,7 +107,7 @@ def _bubblewrap() -> str:
 def _hidden(problem: str) -> tuple[str, str]:
     if problem:
         return "not hidden", "see above"
-    return "hidden", "from inside the jail, no path leads to solutions, submissions or the gradebook"
+    return "hidden", "from inside the sandbox, no path leads to solutions, submissions or the gradebook"
 
 
 def _seccomp() -> tuple[str, str]:
@@ -124,7 +124,7 @@ def _namespaces() -> tuple[str, str]:
     kinds = {"user": _USER, **{name: _USER | flag for name, flag in _NAMESPACES.items()}}
     refused = [name for name, flags in kinds.items() if not _can_unshare(flags)]
     if not refused:
-        return ", ".join(kinds), "a set of its own for each submission, besides the jail's"
+        return ", ".join(kinds), "a set of its own for each submission, besides the sandbox's"
     advice = "allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
     return f"refused: {', '.join(refused)}", advice + "kernel.apparmor_restrict_unprivileged_userns"
 
@@ -160,15 +160,15 @@ def _limits() -> Iterator[list[str]]:
     used = 0
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    megabytes, gigabytes = f"{namespaces.MOST_FILE / 2**20:g} MB", f"{namespaces.MOST_MEMORY / 2**30:g} GB"
-    seconds = f"{namespaces.MOST_CPU_SECONDS} s"
-    most_memory, least_memory = used + namespaces.MOST_MEMORY, used + namespaces.MIN_MEMORY
+    megabytes, gigabytes = f"{namespaces.MAX_FILE_BYTES / 2**20:g} MB", f"{namespaces.MAX_MEMORY / 2**30:g} GB"
+    seconds = f"{namespaces.MAX_CPU_SECONDS} s"
+    most_memory, least_memory = used + namespaces.MAX_MEMORY, used + namespaces.MIN_MEMORY
     for name, limit, most, least, shown in (
-        ("processes", resource.RLIMIT_NPROC, namespaces.MOST_PROCESSES, namespaces.MIN_PROCESSES, ""),
-        ("open files", resource.RLIMIT_NOFILE, namespaces.MOST_OPEN_FILES, namespaces.MIN_OPEN_FILES, ""),
-        ("file size", resource.RLIMIT_FSIZE, namespaces.MOST_FILE, namespaces.MIN_FILE, megabytes),
+        ("processes", resource.RLIMIT_NPROC, namespaces.MAX_PROCESSES, namespaces.MIN_PROCESSES, ""),
+        ("open files", resource.RLIMIT_NOFILE, namespaces.MAX_OPEN_FILES, namespaces.MIN_OPEN_FILES, ""),
+        ("file size", resource.RLIMIT_FSIZE, namespaces.MAX_FILE_BYTES, namespaces.MIN_FILE, megabytes),
         ("address space", resource.RLIMIT_AS, most_memory, least_memory, gigabytes),
-        ("processor time", resource.RLIMIT_CPU, namespaces.MOST_CPU_SECONDS, namespaces.MIN_CPU_SECONDS, seconds),
+        ("processor time", resource.RLIMIT_CPU, namespaces.MAX_CPU_SECONDS, namespaces.MIN_CPU_SECONDS, seconds),
     ):
         shown = shown or str(most)
         here = namespaces.allowed(limit, most)

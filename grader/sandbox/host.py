@@ -1,11 +1,11 @@
-"""The jail in which students' code runs: what this machine offers, and the zygote inside it.
+"""The sandbox in which students' code runs: what this machine offers, and the zygote inside it.
 
 bubblewrap makes it: no network, a read-only file system that holds the system's programs, Python, the installed
 packages, `d2lblocks`, `grader/sandbox/inside`, and nothing else of the course. `inside/namespaces.py` isolates the
 submissions from one another.
 
-Where Python and the course lie on this machine cannot be seen in the jail: there, they lie in `/python`, `/venv` and
-`/course`. What has to be hidden and lies in a folder that the jail needs, is covered by an empty folder. When a jail
+Where Python and the course lie on this machine cannot be seen in the sandbox: there, they lie in `/python`, `/venv` and
+`/course`. What has to be hidden and lies in a folder that the sandbox needs, is covered by an empty folder. When a sandbox
 starts, `grader/sandbox/inside/reach.py` looks from inside whether any path leads to it.
 """
 
@@ -33,26 +33,26 @@ from typing import Any, NamedTuple
 from grader.files import folders
 from grader.sandbox import processes
 from grader.sandbox.inside import namespaces, reach
-from grader.sandbox.inside.protocol import WireError, receive
+from grader.sandbox.inside.protocol import ProtocolError, receive
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where they are in the jail.
+# Where they are in the sandbox.
 COURSE, PYTHON, ENVIRONMENT = "/course", "/python", "/venv"
 # What the system's programs need of `/usr`. A course may lie in another folder of it.
 _OF_THE_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "include", "share")
-SECONDS_TO_START = 120.0
-SECONDS_BETWEEN_LOOKS = 0.2
-SECONDS_TO_DIE = 2.0  # the kernel closes a process's files before it is gone
+START_TIMEOUT = 120.0
+POLL_INTERVAL = 0.2
+EXIT_TIMEOUT = 2.0  # the kernel closes a process's files before it is gone
 ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
 _NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
 
 
-class JailError(Exception):
-    """The jail cannot be had or was lost: our fault, never the student's. One line that says what to do."""
+class SandboxError(Exception):
+    """The sandbox cannot be had or was lost: our fault, never the student's. One line that says what to do."""
 
 
-class NoWalls(JailError):
+class IsolationError(SandboxError):
     """A submission could not be given walls of its own; none of its code has been run."""
 
 
@@ -93,7 +93,7 @@ def why_not() -> str:
             )
             given.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                tried.wait(SECONDS_TO_START)
+                tried.wait(START_TIMEOUT)
             status = _end(tried)
             said.seek(0)
             lines = said.read().strip().splitlines()
@@ -116,7 +116,7 @@ def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> int:
     return process.wait()
 
 
-def try_walls(hidden: Iterable[Path] = ()) -> str:
+def try_isolation(hidden: Iterable[Path] = ()) -> str:
     """Why a submission cannot be walled in on this machine, found by doing it; empty if it can.
 
     Args:
@@ -125,8 +125,8 @@ def try_walls(hidden: Iterable[Path] = ()) -> str:
     zygote = Zygote()
     try:
         zygote.hide(hidden)
-        zygote.end(zygote.begin(Begin()))
-    except JailError as error:
+        zygote.end(zygote.begin(WorkerSpec()))
+    except SandboxError as error:
         return str(error)
     finally:
         zygote.stop()
@@ -153,7 +153,7 @@ def programs() -> list[str]:
 
 
 class _Bind(NamedTuple):
-    """A folder or file of this machine, and where it is in the jail."""
+    """A folder or file of this machine, and where it is in the sandbox."""
 
     source: str
     target: str
@@ -184,7 +184,7 @@ def _python() -> tuple[list[_Bind], list[str]]:
     else:
         program = os.path.join(base, "bin", name)
         binds.append(
-            _Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_jail())
+            _Bind(os.path.realpath(program if os.path.isfile(program) else sys.executable), program_in_sandbox())
         )
         for folder in ("lib", "lib64"):
             path = os.path.join(base, folder)
@@ -210,30 +210,30 @@ def _has_environment() -> bool:
     return os.path.realpath(sys.prefix) != os.path.realpath(sys.base_prefix)
 
 
-def program_in_jail() -> str:
-    """The interpreter of Python itself, not that of a virtual environment, in the jail."""
+def program_in_sandbox() -> str:
+    """The interpreter of Python itself, not that of a virtual environment, in the sandbox."""
     return f"{PYTHON}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _own() -> list[_Bind]:
-    """What the jail sees of the course."""
+    """What the sandbox sees of the course."""
     names = ("d2lblocks", "grader/__init__.py", "grader/sandbox/__init__.py", "grader/sandbox/inside")
     return [_Bind(str(ROOT / name), f"{COURSE}/{name}") for name in names]
 
 
 def _covers(binds: Iterable[_Bind], hidden: Iterable[Path]) -> list[str]:
-    """Where in the jail something has to be covered, so that what is hidden cannot be reached.
+    """Where in the sandbox something has to be covered, so that what is hidden cannot be reached.
 
     Args:
-        binds: what is in the jail.
+        binds: what is in the sandbox.
         hidden: what must not be, as real paths.
 
     Raises:
-        JailError: the jail needs what lies in a hidden folder.
+        SandboxError: the sandbox needs what lies in a hidden folder.
     """
     here = reach.mounts()
     closest = sorted(binds, key=lambda bind: len(bind.source))
-    # Where the jail uses it: packages below `/usr` have a place of their own.
+    # Where the sandbox uses it: packages below `/usr` have a place of their own.
     needed = {list(_targets(path, closest))[-1] for path in _needed() if any(_targets(path, closest))}
     covered: set[str] = set()
     for path in hidden:
@@ -243,7 +243,7 @@ def _covers(binds: Iterable[_Bind], hidden: Iterable[Path]) -> list[str]:
                 if on_purpose and not way.whole:  # packages that lie in the course
                     continue
                 if on_purpose or any(reach.is_below(each, target) for each in needed):
-                    raise JailError(
+                    raise SandboxError(
                         f"{path} cannot be hidden from students' code, because Python or the system's programs lie "
                         f"in it, too; move the course, or its gradebook, to a folder of its own"
                     )
@@ -268,7 +268,7 @@ def _needed() -> Iterator[str]:
 
 
 class _Given:
-    """Small files that are made for the jail; each has a descriptor, until it has started."""
+    """Small files that are made for the sandbox; each has a descriptor, until it has started."""
 
     def __init__(self) -> None:
         self.descriptors: list[int] = []
@@ -305,7 +305,7 @@ def _without_paths(binds: Iterable[_Bind], given: _Given) -> Iterator[str]:
 
 
 def _file(text: str, target: str, given: _Given) -> list[str]:
-    """For bubblewrap: a small file that everybody in the jail can read."""
+    """For bubblewrap: a small file that everybody in the sandbox can read."""
     return ["--perms", "0444", "--ro-bind-data", given.data(text), target]
 
 
@@ -336,7 +336,7 @@ def _command(given: _Given, covers: Iterable[str] = ()) -> list[str]:
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         # No limit on the number of processes holds for root: of root's zygote, the workers become somebody else.
         *(("--cap-drop", "ALL", *_NEEDED_BY_ROOT) if os.geteuid() == 0 else ("--unshare-user",)),
-        *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "jail"),
+        *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"),
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/scratch"),
         # A mapping of `/dev/zero` is memory that belongs to no process.
         *("--dev-bind", "/dev/null", "/dev/zero"),
@@ -382,28 +382,28 @@ def _environment() -> dict[str, str]:
 def _control_sockets() -> tuple[socket.socket, socket.socket]:
     """Ours and a zygote's; messages keep their boundaries."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(SECONDS_TO_START)
+    ours.settimeout(START_TIMEOUT)
     return ours, theirs
 
 
-def _lost(error: Exception) -> JailError:
+def _lost(error: Exception) -> SandboxError:
     low = _low_limits()
-    return JailError(f"the jail was lost: {error}{low and f'; {low}'}")
+    return SandboxError(f"the sandbox was lost: {error}{low and f'; {low}'}")
 
 
-def _cannot_be_started(error: OSError) -> JailError:
+def _cannot_be_started(error: OSError) -> SandboxError:
     low = _low_limits()
-    return JailError(f"the jail cannot be started: {error}{low and f'; {low}'}")
+    return SandboxError(f"the sandbox cannot be started: {error}{low and f'; {low}'}")
 
 
 def _low_limits() -> str:
-    """A sentence that names the limits of this user that are lower than what a jail usually has; empty if none is."""
+    """A sentence that names the limits of this user that are lower than what a sandbox usually has; empty if none is."""
     usual = {
         resource.RLIMIT_AS: _MUCH_ADDRESS_SPACE,
-        resource.RLIMIT_FSIZE: namespaces.MOST_FILE,
-        resource.RLIMIT_CPU: namespaces.MOST_CPU_SECONDS,
-        resource.RLIMIT_NOFILE: namespaces.MOST_OPEN_FILES,
-        resource.RLIMIT_NPROC: namespaces.MOST_PROCESSES,
+        resource.RLIMIT_FSIZE: namespaces.MAX_FILE_BYTES,
+        resource.RLIMIT_CPU: namespaces.MAX_CPU_SECONDS,
+        resource.RLIMIT_NOFILE: namespaces.MAX_OPEN_FILES,
+        resource.RLIMIT_NPROC: namespaces.MAX_PROCESSES,
     }
     low = [namespaces.named(limit) for limit, value in usual.items() if namespaces.allowed(limit, value) < value]
     return f"too little may be allowed to this user: {', '.join(low)}" if low else ""
@@ -413,7 +413,7 @@ _MUCH_ADDRESS_SPACE = 16 * 2**30  # more than PyTorch and a submission need
 
 
 @dataclass(frozen=True)
-class Begin:
+class WorkerSpec:
     """What a zygote must know to begin a submission.
 
     Attributes:
@@ -427,10 +427,10 @@ class Begin:
 
 @dataclass
 class Zygote:
-    """A process in the jail that has imported everything and forks a worker for each submission.
+    """A process in the sandbox that has imported everything and forks a worker for each submission.
 
     Args:
-        isolated: whether there is a jail at all; without, students' code runs like any other program of this user.
+        isolated: whether there is a sandbox at all; without, students' code runs like any other program of this user.
     """
 
     isolated: bool = True
@@ -447,7 +447,7 @@ class Zygote:
         """Start it, if it was not, without waiting until it is ready.
 
         Raises:
-            JailError: it cannot be started.
+            SandboxError: it cannot be started.
         """
         if self._control is not None:
             return
@@ -460,13 +460,13 @@ class Zygote:
             raise _cannot_be_started(error) from error
         given = _Given()
         arguments = ["-m", "grader.sandbox.inside.zygote", str(theirs.fileno())]
-        # What the jail's has to say about threads and displays; folders and programs are this machine's.
+        # What the sandbox's has to say about threads and displays; folders and programs are this machine's.
         environment = {**_environment(), **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         environment["TMPDIR"] = tempfile.gettempdir()
         command = [sys.executable, *arguments]
         try:
             if self.isolated:
-                python = f"{ENVIRONMENT}/bin/python" if _has_environment() else program_in_jail()
+                python = f"{ENVIRONMENT}/bin/python" if _has_environment() else program_in_sandbox()
                 first = [
                     python,
                     "-I",
@@ -487,7 +487,7 @@ class Zygote:
             )
         except OSError as error:
             ours.close()
-            self.let_go()
+            self.detach()
             raise _cannot_be_started(error) from error
         finally:
             theirs.close()
@@ -503,7 +503,7 @@ class Zygote:
             paths: the folders. What is not there need not be hidden.
 
         Raises:
-            JailError: the jail cannot do without them. `start` raises it, too.
+            SandboxError: the sandbox cannot do without them. `start` raises it, too.
         """
         new = {path.resolve() for path in paths if path.exists()} - self._hidden
         if not new or not self.isolated:
@@ -519,7 +519,7 @@ class Zygote:
         """Have it looked at from inside.
 
         Raises:
-            JailError: something can be reached.
+            SandboxError: something can be reached.
             OSError: the one who looks is gone.
         """
         if self._check is None or not self.isolated:
@@ -538,25 +538,25 @@ class Zygote:
         found = json.loads(answer)["open"]
         if found:
             self.stop()
-            raise NoWalls(f"students' code could reach {found}; move the course to a folder of its own")
+            raise IsolationError(f"students' code could reach {found}; move the course to a folder of its own")
 
-    def twin(self) -> Zygote:
-        """Another zygote, forked from this one and in the same jail; it ends with this one.
+    def fork(self) -> Zygote:
+        """Another zygote, forked from this one and in the same sandbox; it ends with this one.
 
         To be had while no submission of this one goes on.
 
         Raises:
-            JailError: this zygote is gone.
+            SandboxError: this zygote is gone.
         """
-        twin = Zygote(self.isolated)
-        twin._control, theirs = _control_sockets()
-        twin._imported, twin._given = set(self._imported), dict(self._given)
-        twin._hidden, twin._covered = set(self._hidden), list(self._covered)
+        fork = Zygote(self.isolated)
+        fork._control, theirs = _control_sockets()
+        fork._imported, fork._given = set(self._imported), dict(self._given)
+        fork._hidden, fork._covered = set(self._hidden), list(self._covered)
         with theirs:
             self._tell({"twin": True}, theirs.fileno())
-        return twin
+        return fork
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Leave it to another process, which has forked from this one with it."""
         for channel in (self._control, self._check):
             if channel is not None:
@@ -567,7 +567,7 @@ class Zygote:
         """Have modules imported that are needed and slow to import; returns at once.
 
         Raises:
-            JailError: the zygote is gone.
+            SandboxError: the zygote is gone.
         """
         new = sorted(set(names) - self._imported)
         if new:
@@ -580,7 +580,7 @@ class Zygote:
         Files that it has been given before are not sent again, unless they have changed.
 
         Raises:
-            JailError: the zygote is gone.
+            SandboxError: the zygote is gone.
             OSError: the folder cannot be read.
         """
         found = [path for path in folders.files(folder) if path.suffix != ".ipynb"]
@@ -592,7 +592,7 @@ class Zygote:
                     self._tell({"file": path.name, "of": assignment}, file.fileno())
             self._given[assignment] = state
 
-    def begin(self, begin: Begin) -> socket.socket:
+    def begin(self, begin: WorkerSpec) -> socket.socket:
         """Begin a submission in a worker of its own.
 
         Returns:
@@ -600,14 +600,14 @@ class Zygote:
 
         Raises:
             NoWalls: it could not be walled in.
-            JailError: the zygote is gone, or the worker before it began.
+            SandboxError: the zygote is gone, or the worker before it began.
         """
         self.wait_until_ready()
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 self._tell({"begin": asdict(begin)}, theirs.fileno())
-        except JailError:
+        except SandboxError:
             ours.close()
             raise
         self._wait_for_walls(ours)
@@ -623,19 +623,21 @@ class Zygote:
 
     def _wait_for_walls(self, channel: socket.socket) -> None:
         """What a worker says before any student's code is run can be believed."""
-        channel.settimeout(SECONDS_TO_START)
+        channel.settimeout(START_TIMEOUT)
         try:
             first = receive(channel)
-        except (TimeoutError, WireError) as error:
+        except (TimeoutError, ProtocolError) as error:
             self.end(channel)
-            raise JailError(f"a worker was lost before it began: {error}") from error
+            raise SandboxError(f"a worker was lost before it began: {error}") from error
         if "limit" in first:
             self.end(channel)
-            raise NoWalls(f"a submission cannot be isolated: {first['limit']}; raise that limit")
+            raise IsolationError(f"a submission cannot be isolated: {first['limit']}; raise that limit")
         if "failed" in first or (self.isolated and first.get("ready") != 1):
             self.end(channel)
             why = first.get("failed", "it is not alone in its namespaces")
-            raise NoWalls(f"a submission cannot be given namespaces of its own ({why}); the kernel must allow them")
+            raise IsolationError(
+                f"a submission cannot be given namespaces of its own ({why}); the kernel must allow them"
+            )
 
     def end(self, channel: socket.socket, lost: bool = False) -> str:
         """End the submission that was begun last, with all that it started.
@@ -646,14 +648,14 @@ class Zygote:
 
         Returns:
             ``"memory"``, ``"processes"`` or ``"time"`` if it was ended for using too much, ``"killed"`` if somebody
-            outside of the jail, or the kernel, has ended it, else something else.
+            outside of the sandbox, or the kernel, has ended it, else something else.
 
         Raises:
-            JailError: the zygote is gone.
+            SandboxError: the zygote is gone.
         """
         assert self._control is not None
         channel.close()
-        self._tell({"end": SECONDS_TO_DIE if lost else 0})
+        self._tell({"end": EXIT_TIMEOUT if lost else 0})
         try:
             return str(self._hear().get("ended"))
         except OSError as error:
@@ -663,7 +665,7 @@ class Zygote:
         """Wait until it can begin a submission; it is started if it has not been.
 
         Raises:
-            JailError: it is gone.
+            SandboxError: it is gone.
         """
         self.start()
         assert self._control is not None
@@ -678,9 +680,9 @@ class Zygote:
         self._ready = True
 
     def _patiently(self, channel: socket.socket) -> bytes:
-        """Wait for a message from a jail that starts; empty if the other end is closed."""
-        deadline = time.monotonic() + SECONDS_TO_START
-        channel.settimeout(SECONDS_BETWEEN_LOOKS)
+        """Wait for a message from a sandbox that starts; empty if the other end is closed."""
+        deadline = time.monotonic() + START_TIMEOUT
+        channel.settimeout(POLL_INTERVAL)
         while True:
             try:
                 heard = channel.recv(2**16)
@@ -692,7 +694,7 @@ class Zygote:
                     processes.continue_stopped(self._process.pid)
                 if ended or time.monotonic() > deadline:
                     raise
-        channel.settimeout(SECONDS_TO_START)
+        channel.settimeout(START_TIMEOUT)
         return heard
 
     def _hear(self) -> dict[str, str]:
@@ -705,7 +707,7 @@ class Zygote:
 
     def stop(self) -> None:
         """End it and everything in it."""
-        self.let_go()
+        self.detach()
         self._imported, self._given = set(), {}
         if self._process is not None:
             _end(self._process)

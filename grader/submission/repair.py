@@ -24,17 +24,17 @@ from grader.display.pictures import Pictures
 from grader.files import folders
 from grader.sandbox.inside.protocol import parse
 
-MOST_BYTES = 50 * 2**20
-MOST_CELLS = 500
-MOST_CHARACTERS = 200_000  # of one cell's source
+MAX_BYTES = 50 * 2**20
+MAX_CELLS = 500
+MAX_CHARACTERS = 200_000  # of one cell's source
 MAX_ATTEMPTS = 20  # in the folder of a submission
-MOST_NAMED = 5  # of files, in a sentence
-MOST_PICTURES = 20  # pasted into a text cell
-MOST_OF_A_PICTURE = 8_000_000  # characters
-MOST_OF_A_NAME = 200
+MAX_NAMED = 5  # of files, in a sentence
+MAX_PICTURES = 20  # pasted into a text cell
+MAX_PICTURE_LENGTH = 8_000_000  # characters
+MAX_NAME_LENGTH = 200
 
 
-class BadSubmission(Exception):
+class SubmissionError(Exception):
     """A submission that cannot be graded, in one line that says why."""
 
 
@@ -66,24 +66,24 @@ def find(
     named = folder / f"{assignment}.ipynb"
     for path in (folder, folder.parent):  # to somebody else's work, perhaps
         if path.is_symlink():
-            raise BadSubmission(f"{path.name} is a link, not a submission")
+            raise SubmissionError(f"{path.name} is a link, not a submission")
     if not folder.is_dir():
-        raise BadSubmission(f"{folder} is not there any more; nothing was entered")
+        raise SubmissionError(f"{folder} is not there any more; nothing was entered")
     if named.is_symlink():
-        raise BadSubmission(f"{named.name} is a link, not a notebook")
+        raise SubmissionError(f"{named.name} is a link, not a notebook")
     try:
         found, attempts = notebooks(folder), _attempts(folder, assignment)
         files = found or sorted(folders.walk(folder))
     except OSError as error:
-        raise BadSubmission(f"{folder.name} cannot be read: {error.strerror}") from error
+        raise SubmissionError(f"{folder.name} cannot be read: {error.strerror}") from error
     if len(attempts) > MAX_ATTEMPTS:
-        raise BadSubmission(
+        raise SubmissionError(
             f"there are {len(attempts)} attempts, {MAX_ATTEMPTS} at most; remove those that do not count"
         )
     if not attempts:
         there = [str(path.relative_to(folder)) for path in files]
         there = [name for name in there if name != "timestamp.txt"]
-        raise BadSubmission(f"there is no {named.name}; there is {some(there) or 'nothing'}")
+        raise SubmissionError(f"there is no {named.name}; there is {some(there) or 'nothing'}")
     chosen, reason = _newest(attempts, is_answered)
     notes = []
     if chosen != named:
@@ -182,8 +182,8 @@ def _newest(attempts: Sequence[_Attempt], is_answered: Callable[[Path], bool]) -
 
 def some(names: Sequence[str]) -> str:
     """The first few of many names."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def read(path: Path) -> NotebookNode:
@@ -194,30 +194,30 @@ def read(path: Path) -> NotebookNode:
     """
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise BadSubmission(f"{path.name} is too large: {size / 2**20:.0f} MB, {MOST_BYTES / 2**20:.0f} at most")
+        if size > MAX_BYTES:
+            raise SubmissionError(f"{path.name} is too large: {size / 2**20:.0f} MB, {MAX_BYTES / 2**20:.0f} at most")
         data = path.read_bytes()
         form = parse(data.decode(json.detect_encoding(data)).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         what = "it is empty" if size == 0 else str(error)
-        raise BadSubmission(
+        raise SubmissionError(
             f"{path.name} is not a notebook that can be read: {what}; ask for another copy"
         ) from error
     except OSError as error:
-        raise BadSubmission(f"{path.name} cannot be read: {error.strerror}") from error
+        raise SubmissionError(f"{path.name} cannot be read: {error.strerror}") from error
     if not isinstance(form, dict) or type(form.get("nbformat")) is not int:
-        raise BadSubmission(f"{path.name} is JSON, but not a notebook")
+        raise SubmissionError(f"{path.name} is JSON, but not a notebook")
     try:
         return _of_today(form, path.name)
     except RecursionError as error:
-        raise BadSubmission(f"{path.name} is not a notebook that can be read: it is nested too deeply") from error
+        raise SubmissionError(f"{path.name} is not a notebook that can be read: it is nested too deeply") from error
 
 
 def _of_today(form: dict[str, Any], name: str) -> NotebookNode:
     """What was read, in the format of today."""
     major = form["nbformat"]
     if not 1 <= major <= nbformat.current_nbformat:
-        raise BadSubmission(
+        raise SubmissionError(
             f"{name} has the format {major}; formats 1 to {nbformat.current_nbformat} can be read; ask for another"
         )
     if major < nbformat.current_nbformat:
@@ -230,13 +230,13 @@ def _of_today(form: dict[str, Any], name: str) -> NotebookNode:
                     cell["outputs"] = []
             old = nbformat.versions[major].to_notebook_json({"metadata": {}, **form})
             return nbformat.convert(old, nbformat.current_nbformat)
-        except BadSubmission:
+        except SubmissionError:
             raise
         except Exception as error:  # the converter trips over anything
             why = f"{type(error).__name__}: {some([' '.join(str(error).split())[:200]])}"
-            raise BadSubmission(f"{name} has the old format {major} and is damaged ({why})") from error
+            raise SubmissionError(f"{name} has the old format {major} and is damaged ({why})") from error
     if not isinstance(form.get("cells"), list):
-        raise BadSubmission(f"{name} has no cells")
+        raise SubmissionError(f"{name} has no cells")
     return nbformat.from_dict(form)
 
 
@@ -328,7 +328,7 @@ class _Repair:
                 elif _source(cell) != _source(self._ours[name]):
                     self.notes.append(f"The cell {name!r} is not yours to change; it was put back as it was.")
         if not by_grade_id & {*self._answerable} and not any(self._defined) and self._answerable:
-            raise BadSubmission(
+            raise SubmissionError(
                 "none of the assignment's answer cells is in it; is it the notebook of another assignment, or was it "
                 "saved by a program that drops nbgrader's metadata?"
             )
@@ -489,9 +489,9 @@ class _Repair:
             if self._cells[number].cell_type == "code"
             for remark in characters.remarks(_source(self._cells[number]))
         ]
-        self.notes += found[:MOST_NAMED]
-        if len(found) > MOST_NAMED:
-            self.notes.append(f"The like of that is in {len(found) - MOST_NAMED} more places.")
+        self.notes += found[:MAX_NAMED]
+        if len(found) > MAX_NAMED:
+            self.notes.append(f"The like of that is in {len(found) - MAX_NAMED} more places.")
 
 
 # At the beginning of a line: what Python defines at the top of a cell. It is not compiled: that can crash the grader.
@@ -511,8 +511,8 @@ def _cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _not_too_many(cells: Sequence[object]) -> None:
-    if len(cells) > MOST_CELLS:
-        raise BadSubmission(f"it has {len(cells)} cells, {MOST_CELLS} at most")
+    if len(cells) > MAX_CELLS:
+        raise SubmissionError(f"it has {len(cells)} cells, {MAX_CELLS} at most")
 
 
 def _own(cell: NotebookNode) -> dict[str, Any]:
@@ -534,7 +534,7 @@ def _source(cell: NotebookNode) -> str:
     """The source with Unix line ends, capped."""
     source = cell.get("source", "")
     text = "".join(str(line) for line in source) if isinstance(source, list) else str(source)
-    return text.replace("\r\n", "\n").replace("\r", "\n")[:MOST_CHARACTERS]
+    return text.replace("\r\n", "\n").replace("\r", "\n")[:MAX_CHARACTERS]
 
 
 def _loosely(word: str) -> str:
@@ -580,15 +580,15 @@ def _pictures(cell: NotebookNode, pictures: Pictures) -> tuple[dict[str, dict[st
     given = cell.get("attachments")
     kept: dict[str, dict[str, str]] = {}
     said = []
-    for name, data in list(given.items())[:MOST_PICTURES] if isinstance(given, dict) else ():
+    for name, data in list(given.items())[:MAX_PICTURES] if isinstance(given, dict) else ():
         for mime in ("image/png", "image/jpeg"):
             content = data.get(mime) if isinstance(data, dict) else None
             if isinstance(content, list):
                 content = "".join(str(line) for line in content)
-            if isinstance(content, str) and len(content) <= MOST_OF_A_PICTURE:
+            if isinstance(content, str) and len(content) <= MAX_PICTURE_LENGTH:
                 problem = pictures.problem_with(mime, content)
                 if problem:
-                    said.append(f"(The picture {name[:MOST_OF_A_NAME]} is not shown: {problem}.)")
+                    said.append(f"(The picture {name[:MAX_NAME_LENGTH]} is not shown: {problem}.)")
                 else:
                     kept[name] = {mime: content}
     return kept, said

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "control_flow.html"
 
@@ -424,7 +424,7 @@ class FixedHiddenMLP(nn.Module):
 
 CUT_OFF = "Something cuts it off: a `.data`, `.detach()`, `.item()` or `no_grad`?"
 
-TASK = Task(
+TASK = ExerciseSource(
     name="fixed_hidden_mlp",
     defines="FixedHiddenMLP",
     reference=FixedHiddenMLP,

@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "control_flow.html"
 
@@ -497,7 +497,7 @@ class FixedPoint(nn.Sequential):
 """,
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="fixed_point",
     defines="FixedPoint",
     reference=FixedPoint,

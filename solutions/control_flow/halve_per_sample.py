@@ -8,7 +8,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "control_flow.html"
 
@@ -342,7 +342,7 @@ class HalvePerSample(nn.Module):
 """,
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="halve_per_sample",
     defines="HalvePerSample",
     reference=HalvePerSample,

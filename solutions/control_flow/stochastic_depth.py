@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "control_flow.html"
 
@@ -400,7 +400,7 @@ class StochasticDepth(nn.Sequential):
 """,
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="stochastic_depth",
     defines="StochasticDepth",
     reference=StochasticDepth,

@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 
@@ -238,7 +238,7 @@ TRACES = {
 SHAPE = {"output: shape": "The output has the shape of the input."}
 CALLS = ("main", "inside")
 
-TASK = Task(
+TASK = ExerciseSource(
     name="centered_layer",
     defines="CenteredLayer",
     reference=CenteredLayer,

@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 
@@ -339,7 +339,7 @@ TRACES = {
 }
 CALLS = ("main", "inside")
 
-TASK = Task(
+TASK = ExerciseSource(
     name="half_fourier",
     defines="HalfFourier",
     reference=HalfFourier,

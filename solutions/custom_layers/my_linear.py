@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 
@@ -418,7 +418,7 @@ TRACES = {
     "*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="my_linear",
     defines="MyLinear",
     reference=MyLinear,

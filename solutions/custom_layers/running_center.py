@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 
@@ -371,7 +371,7 @@ THROUGH = {"gradient of input*: *": "If the values are right: is the batch's mea
 RECORD = {"gradient of input*: *": "The update is a record: `no_grad`, or `.detach()`."}
 NO_NAMES = {"by": "none"}
 
-TASK = Task(
+TASK = ExerciseSource(
     name="running_center",
     defines="RunningCenter",
     reference=RunningCenter,

@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "custom_layers.html#custom-layers"
 
@@ -310,7 +310,7 @@ PAIRS = {"power of*: values": "Is anything computed for each pair of *samples*?"
 ANY = ("main", "leading")
 WORK = {"of": "work"}
 
-TASK = Task(
+TASK = ExerciseSource(
     name="tensor_reduction",
     defines="TensorReduction",
     reference=TensorReduction,

@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 
@@ -344,7 +344,7 @@ init_xavier = Initialiser()
 """,
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="init_xavier",
     defines="init_xavier",
     reference=init_xavier,

@@ -10,7 +10,7 @@ from textwrap import indent
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 
@@ -352,7 +352,7 @@ ALTERNATIVES = {
     ),
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="mlp",
     defines="MLP",
     reference=MLP,

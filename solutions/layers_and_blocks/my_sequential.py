@@ -7,7 +7,7 @@ from textwrap import indent
 
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 Shape = tuple[int, ...]
@@ -343,7 +343,7 @@ class MySequential(nn.Module):
 """,
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="my_sequential",
     defines="MySequential",
     reference=MySequential,

@@ -8,7 +8,7 @@ from textwrap import indent
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 
@@ -264,7 +264,7 @@ ALTERNATIVES = {
     .replace("        right = prop", "    right = prop"),
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="parallel_block",
     defines="ParallelBlock",
     reference=ParallelBlock,

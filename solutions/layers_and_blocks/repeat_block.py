@@ -7,7 +7,7 @@ from random import Random
 
 from torch import nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 CHAPTER = "layers_and_blocks.html#layers-and-blocks-"
 
@@ -262,7 +262,7 @@ repeat_block = Repeated
     ),
 }
 
-TASK = Task(
+TASK = ExerciseSource(
     name="repeat_block",
     defines="repeat_block",
     reference=repeat_block,

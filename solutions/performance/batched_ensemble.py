@@ -9,7 +9,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 VMAP = "performance.html#performance-vmap"
 VECTORISE = "performance.html#performance-vectorise"
@@ -178,7 +178,7 @@ def but(*changes: str) -> str:
     return source
 
 
-TASK = Task(
+TASK = ExerciseSource(
     name="batched_ensemble",
     defines="BatchedEnsemble",
     reference=BatchedEnsemble,

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2lblocks.checking.case import build
 from d2lblocks.inspection import ops
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 DISPATCH = "performance.html#performance-one-call"
 MEASURING = "performance.html#performance-measuring"
@@ -230,7 +230,7 @@ def but(*changes: str) -> str:
     return source
 
 
-TASK = Task(
+TASK = ExerciseSource(
     name="count_ops",
     defines="count_ops",
     reference=count_ops,

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 BREAK = "performance.html#performance-graph-break"
 TRACED = "performance.html#performance-loop-traced"
@@ -111,7 +111,7 @@ def forward(body: str) -> str:
     return before + begin + textwrap.indent(textwrap.dedent(body), " " * 8)
 
 
-TASK = Task(
+TASK = ExerciseSource(
     name="halve_bounded",
     defines="HalveBounded",
     reference=HalveBounded,

@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from grader.authoring.exercise import Case, Check, Mistake, Task, normal
+from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
 
 VECTORISE = "performance.html#performance-vectorise"
 BROADCAST = "performance.html#performance-broadcast"
@@ -84,7 +84,7 @@ def secret(draw: Random) -> list[Case]:
     ]
 
 
-TASK = Task(
+TASK = ExerciseSource(
     name="pairwise_distance",
     defines="PairwiseDistance",
     reference=PairwiseDistance,

@@ -79,7 +79,7 @@ for folder, _, files in os.walk("/"):
     if "site-packages" not in folder and not folder.startswith(("/usr", sys.base_prefix)):
         wanted = {"reference.py", "my_linear.py", "inside.py", "gradebook.db"}
         found += [os.path.join(folder, name) for name in files if name in wanted]
-kinds = ("Task", "Exercise", "Verdict", "Known")
+kinds = ("ExerciseSource", "Exercise", "Verdict", "Known")
 ours = ("d2lblocks", "grader")
 types = map(type, gc.get_objects())
 found += [kind.__name__ for kind in types if kind.__name__ in kinds and kind.__module__.startswith(ours)]

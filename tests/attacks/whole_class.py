@@ -29,9 +29,9 @@ from tests.attacks import ATTACKS, NAME, NOTE, Attack
 FIRST = "innocent-first"
 INNOCENT = Attack("innocent", "is right")
 # For what waits until its time is up. Beside it stand innocent students, who need a tenth of this on a slow machine.
-SHORT = {"SECONDS_FOR_A_CELL": 4.0, "SECONDS_FOR_AN_EXERCISE": 4.0, "SECONDS_FOR_A_SUBMISSION": 16.0}
+SHORT = {"CELL_TIMEOUT": 4.0, "EXERCISE_TIMEOUT": 4.0, "SUBMISSION_TIMEOUT": 16.0}
 # For all others: some work hard before they come to their attempt.
-LONG = {"SECONDS_FOR_A_CELL": 60.0, "SECONDS_FOR_AN_EXERCISE": 60.0, "SECONDS_FOR_A_SUBMISSION": 300.0}
+LONG = {"CELL_TIMEOUT": 60.0, "EXERCISE_TIMEOUT": 60.0, "SUBMISSION_TIMEOUT": 300.0}
 
 
 def mallory(attack: Attack) -> str:

@@ -19,8 +19,8 @@ from tests.grader.conftest import rely_on
 from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
-# Where there is no jail the class is graded nevertheless; tests/grader/grading/test_engine.py says what is missing.
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_walls() else []
+# Where there is no sandbox the class is graded nevertheless; tests/grader/grading/test_engine.py says what is missing.
+ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
 
 
 @pytest.fixture(scope="module")

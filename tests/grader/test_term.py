@@ -17,7 +17,7 @@ from grader.sandbox import host
 from tests import ROOT
 from tests.attacks import NAME, POINTS
 
-ISOLATION = ("--no-isolation",) if host.why_not() or host.try_walls() else ()
+ISOLATION = ("--no-isolation",) if host.why_not() or host.try_isolation() else ()
 FULL = sum(POINTS.values())
 EXERCISE = "centered_layer"
 

@@ -169,7 +169,7 @@ def main() -> int:
         print(f"attacks: there is no attack {unknown[0]}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     attacks = [known[name] for name in dict.fromkeys(chosen.only or known)]
-    problem = host.why_not() or host.try_walls()
+    problem = host.why_not() or host.try_isolation()
     if problem:
         print(f"attacks: they run in sandboxes only, and there are none here: {problem}", file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@
 
 Plain nbgrader is the real command, `nbgrader autograde`, with its own repair and its own execution; the engine is
 the real command, `python -m grader autograde`. The floor is what cannot be saved: in a fork of a process that has
-imported PyTorch, the student's cells and the probes, without jail, judge, notebook or database. Nothing else should
+imported PyTorch, the student's cells and the probes, without sandbox, judge, notebook or database. Nothing else should
 be running: the time of the processors is that of the whole machine.
 """
 
@@ -52,7 +52,7 @@ from tests.stress.plain import make_plain
 ROOT = Path(__file__).resolve().parents[2]
 SEED = "5"
 ENDLESS = "endless_loop"
-SECONDS_BETWEEN_LOOKS = 1.0  # at memory; each look costs a tenth of a second
+POLL_INTERVAL = 1.0  # at memory; each look costs a tenth of a second
 MB = 2**20
 
 
@@ -197,7 +197,7 @@ def _watch(process: psutil.Process, run: Run, start: float) -> None:
             except psutil.Error:
                 continue  # it has just ended
         run.sampled.append((time.perf_counter() - start, used))
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_INTERVAL)
 
 
 def _of(process: psutil.Process) -> list[psutil.Process]:
@@ -415,7 +415,7 @@ def main() -> None:
         f"- One submission with `nbgrader autograde`, the whole command: plain {_spread(single['plain'])} s, through "
         f"the engine {_spread(single['engine'])} s.",
         f"- One submission with the formgrader's button: plain {_spread(single['button, plain'][1:])} s, through the "
-        f"engine {_spread(single['button, engine'][1:], '{:.2f}'.format)} s; the first click, which starts the jail, "
+        f"engine {_spread(single['button, engine'][1:], '{:.2f}'.format)} s; the first click, which starts the sandbox, "
         f"{single['button, engine'][0]:.1f} s.",
     ]
     print(Table(heads, rows))

@@ -37,7 +37,7 @@ from torch import Tensor
 from d2lblocks.checking.check import conclude
 from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.judge import TOLERANCE, judge
-from d2lblocks.checking.observation import MOST_CHARACTERS, encode
+from d2lblocks.checking.observation import MAX_CHARACTERS, encode
 from grader.display.pictures import Pictures
 from grader.grading import engine, pool
 from grader.sandbox.inside import protocol
@@ -48,8 +48,8 @@ EXERCISES = {
     "layers_and_blocks": ("parallel_block", "init_xavier"),
 }
 SEED = 7
-SECONDS_FOR_A_MESSAGE = 5.0  # of the processor: more would be an attack on the judge, less is no promise
-MOST_OF_A_REPORT = 100_000  # characters
+MESSAGE_TIMEOUT = 5.0  # of the processor: more would be an attack on the judge, less is no promise
+MAX_REPORT_LENGTH = 100_000  # characters
 
 Json = Any
 
@@ -103,7 +103,7 @@ def _near(a: complex, b: complex, relative: float, absolute: float) -> bool:
 @cache
 def exercises() -> tuple[Exercise, ...]:
     """Real exercises, with secret cases and what their references give."""
-    judge = pool.Judge(pool.Order(ROOT / "solutions", ROOT / "exercises", SEED))
+    judge = pool.Judge(pool.GradingJob(ROOT / "solutions", ROOT / "exercises", SEED))
     return tuple(
         judge.prepare(assignment).exercises[name] for assignment, names in EXERCISES.items() for name in names
     )
@@ -264,7 +264,7 @@ def _add(form: Json, chance: random.Random) -> None:
     parent, key = _somewhere(form, chance)
     if isinstance(parent, dict):
         new = chance.choice(
-            (key, "raised", "output", "tensor", "dict", "float", "x" * (MOST_CHARACTERS + 1), "\udfff")
+            (key, "raised", "output", "tensor", "dict", "float", "x" * (MAX_CHARACTERS + 1), "\udfff")
         )
         parent[f"{new} " if new == key else new] = _junk(chance)
     elif isinstance(parent, list):
@@ -315,7 +315,7 @@ class Count:
         self.of["messages"] += 1
         self.of[kind] += 1
         self.slowest = max(self.slowest, seconds)
-        assert seconds < SECONDS_FOR_A_MESSAGE, f"{kind}: {seconds:.1f} s for one message"
+        assert seconds < MESSAGE_TIMEOUT, f"{kind}: {seconds:.1f} s for one message"
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.of.items()) if kind != "messages")
@@ -352,7 +352,7 @@ def observations(chance: random.Random, count: Count) -> None:
     by_check = {verdict.check.id: verdict for verdict in judge(exercise, observed)}
     report = conclude(exercise, observed, printed, remark="")
     for shown in (repr(report), report._repr_html_()):
-        assert len(shown) < MOST_OF_A_REPORT, f"a report of {len(shown):,} characters"
+        assert len(shown) < MAX_REPORT_LENGTH, f"a report of {len(shown):,} characters"
         shown.encode()
     assert report.points <= exercise.points
     passed = by_check[spoilt].status == "pass"
@@ -405,7 +405,7 @@ def frames(chance: random.Random, count: Count) -> None:
         theirs.shutdown(socket.SHUT_WR)
         try:
             received = protocol.receive(ours)
-        except protocol.WireError:
+        except protocol.ProtocolError:
             assert data != good
             count.add("frames refused", time.process_time() - start)
             return
@@ -444,11 +444,11 @@ def outputs(chance: random.Random, count: Count) -> None:
     notebook = nbformat.v4.new_notebook(cells=[cell])
     nbformat.validate(notebook)
     text = nbformat.v4.writes(notebook).encode()
-    assert len(text) < engine.MOST_OF_A_CELL + 10_000, f"{len(text):,} bytes of outputs"
+    assert len(text) < engine.MAX_CELL_OUTPUT + 10_000, f"{len(text):,} bytes of outputs"
     assert not any({"text/html", "image/svg+xml"} & set(output.get("data", ())) for output in kept)
     report = engine._examine(exercises()[0], _Answers(answer), "")
     assert report.points == 0
-    assert len(repr(report).encode()) < MOST_OF_A_REPORT
+    assert len(repr(report).encode()) < MAX_REPORT_LENGTH
     count.add("outputs kept" if kept else "outputs dropped", time.process_time() - start)
 
 
@@ -458,7 +458,7 @@ class _Answers(engine.Worker):
     def __init__(self, answer: dict[str, Any]) -> None:
         self.answer = answer
 
-    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | engine.Lost:
+    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | engine.WorkerFailure:
         """Give the answer, over the wire if it can be packed."""
         return self.answer
 

@@ -3,7 +3,7 @@
     python -m tests.stress.kills --times 50
 
 A small class is graded once without disturbance. Then, again and again from the beginning, with one process killed
-at a random moment: the grader itself, one of its judges, the jail of one, the zygote in it, a worker with a student's
+at a random moment: the grader itself, one of its judges, the sandbox of one, the zygote in it, a worker with a student's
 code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In
 every third round the process is stopped (SIGSTOP) and not killed; the grader itself is continued a second later. In
 the end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no process may be
@@ -47,8 +47,8 @@ SEED = 5  # of the secret cases: with the same ones everything must come out the
 VICTIMS = ("grader", "judge", "bubblewrap", "zygote", "worker")
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _CALLED = {"bwrap": "bubblewrap", "judge": "judge", "zygote": "zygote", "submission": "worker"}
-SECONDS_FOR_A_RUN = 600
-SECONDS_TO_VANISH = 60
+RUN_TIMEOUT = 600
+VANISH_TIMEOUT = 60
 
 State = dict[str, Any]
 
@@ -188,11 +188,11 @@ class Trial:
     @staticmethod
     def _wait(running: subprocess.Popen[str]) -> Iterator[str]:
         try:
-            printed, _ = running.communicate(timeout=SECONDS_FOR_A_RUN)
+            printed, _ = running.communicate(timeout=RUN_TIMEOUT)
         except subprocess.TimeoutExpired:
             running.kill()
             running.communicate()
-            yield f"the run did not end in {SECONDS_FOR_A_RUN} s"
+            yield f"the run did not end in {RUN_TIMEOUT} s"
             return
         if running.returncode:
             last = " / ".join(line.strip() for line in printed.splitlines()[-3:])
@@ -201,8 +201,8 @@ class Trial:
 
 @functools.cache
 def isolated() -> bool:
-    """Whether there is a jail on this machine; without one there are fewer kinds of processes."""
-    return not (host.why_not() or host.try_walls())
+    """Whether there is a sandbox on this machine; without one there are fewer kinds of processes."""
+    return not (host.why_not() or host.try_isolation())
 
 
 def _kind(process: psutil.Process, grader: int) -> str:
@@ -240,7 +240,7 @@ def _differences(state: State, expected: State) -> list[str]:
 
 def _left_running() -> list[str]:
     """What is still there below this process, which inherits whatever lost its parent, after some seconds."""
-    deadline = time.monotonic() + SECONDS_TO_VANISH
+    deadline = time.monotonic() + VANISH_TIMEOUT
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -13,7 +13,7 @@ for name in {OURS}:
 
 
 def make_plain(course: Path) -> None:
-    """Have a course graded with nbgrader's own repair and execution again, without a jail.
+    """Have a course graded with nbgrader's own repair and execution again, without a sandbox.
 
     Args:
         course: the folder with `nbgrader_config.py`, a copy that is thrown away.

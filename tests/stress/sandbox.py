@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE, COURSE, HOME = Path("/template"), Path("/course"), Path("/home/instructor")
 MALLORY, INNOCENT = "mallory", "zoe"  # nbgrader grades by the alphabet
 SECONDS = 180.0  # for both submissions; honest ones take about ten, on a machine with nothing else to do
-MOST_MEMORY = 4 * 2**30  # for each process
-MOST_PROCESSES = 300
-MOST_ON_DISK = 2 * 2**30
+MAX_MEMORY = 4 * 2**30  # for each process
+MAX_PROCESSES = 300
+MAX_DISK_BYTES = 2 * 2**30
 FIRST_PERSON = 70_000  # who grades; another in each sandbox, because processes are counted by person
 
 
@@ -86,7 +86,7 @@ def _command(course: Path) -> list[str]:
         *binds,
         *("--overlay-src", packages, "--tmp-overlay", packages),
         *("--ro-bind", str(course), str(TEMPLATE)),
-        *("--size", str(MOST_ON_DISK), "--tmpfs", str(COURSE), "--size", str(2**28), "--tmpfs", str(HOME)),
+        *("--size", str(MAX_DISK_BYTES), "--tmpfs", str(COURSE), "--size", str(2**28), "--tmpfs", str(HOME)),
         *("--setenv", "PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin", "--setenv", "HOME", str(HOME)),
         *("--setenv", "PYTHONPATH", "/repository", "--setenv", "LANG", "C.UTF-8", "--setenv", "OMP_NUM_THREADS", "1"),
         *("--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--chdir", "/repository"),
@@ -146,8 +146,8 @@ def _grade(person: int) -> int | None:
             os.setgroups([])
             os.setresgid(person, person, person)
             os.setresuid(person, person, person)
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-        resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+        resource.setrlimit(resource.RLIMIT_NPROC, (MAX_PROCESSES, MAX_PROCESSES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     with Path("/tmp/log").open("wb") as log:

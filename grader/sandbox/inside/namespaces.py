@@ -1,6 +1,6 @@
-"""The walls around one submission, inside the jail that all submissions share.
+"""The walls around one submission, inside the sandbox that all submissions share.
 
-The jail (bubblewrap, see `grader/sandbox/host.py`) has taken away the network, the rest of the file system and
+The sandbox (bubblewrap, see `grader/sandbox/host.py`) has taken away the network, the rest of the file system and
 everybody else's processes. A submission gets, on top of that, namespaces of its own, a scratch folder of limited size, an empty
 `/proc`, limits on its resources, and no capability with which to undo any of it.
 """
@@ -18,14 +18,14 @@ from pathlib import Path
 from grader.sandbox.inside import seccomp
 
 SCRATCH = Path("/scratch")
-MOST_SCRATCH = "64m"
-MOST_FILE = 64 * 2**20
-MOST_MEMORY = 3 * 2**30
-MOST_CPU_SECONDS = 120
-MOST_OPEN_FILES = 256
-MOST_PROCESSES = 64
+MAX_SCRATCH_SIZE = "64m"
+MAX_FILE_BYTES = 64 * 2**20
+MAX_MEMORY = 3 * 2**30
+MAX_CPU_SECONDS = 120
+MAX_OPEN_FILES = 256
+MAX_PROCESSES = 64
 MAX_TERMINALS = 32  # of those that all programs of the machine share
-MOST_SHARED = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
+MAX_SHARED_SIZE = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
 
 # What a submission cannot do without, where this user may have less than the above.
 MIN_FILE = 2**20
@@ -86,11 +86,11 @@ def limits(used: int) -> list[tuple[int, int]]:
     """
     result = []
     for limit, most, least in (
-        (resource.RLIMIT_AS, used + MOST_MEMORY, used + MIN_MEMORY),
-        (resource.RLIMIT_FSIZE, MOST_FILE, MIN_FILE),
-        (resource.RLIMIT_CPU, MOST_CPU_SECONDS, MIN_CPU_SECONDS),
-        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES, MIN_OPEN_FILES),
-        (resource.RLIMIT_NPROC, MOST_PROCESSES, MIN_PROCESSES),
+        (resource.RLIMIT_AS, used + MAX_MEMORY, used + MIN_MEMORY),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES, MIN_FILE),
+        (resource.RLIMIT_CPU, MAX_CPU_SECONDS, MIN_CPU_SECONDS),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES, MIN_OPEN_FILES),
+        (resource.RLIMIT_NPROC, MAX_PROCESSES, MIN_PROCESSES),
         (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS, 0),
         # None of what belongs to no process: pages that must not be swapped, queues of messages.
         (resource.RLIMIT_MEMLOCK, 0, 0),
@@ -204,9 +204,9 @@ def close_walls(owner: tuple[int, int]) -> None:
     die_with_parent()
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
-    _mount("tmpfs", str(SCRATCH), f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
-    _mount("tmpfs", "/tmp", f"size={MOST_SCRATCH},nr_inodes=4096,mode=0700")
-    _mount("tmpfs", "/dev/shm", f"size={MOST_SHARED},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", str(SCRATCH), f"size={MAX_SCRATCH_SIZE},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", "/tmp", f"size={MAX_SCRATCH_SIZE},nr_inodes=4096,mode=0700")
+    _mount("tmpfs", "/dev/shm", f"size={MAX_SHARED_SIZE},nr_inodes=4096,mode=0700")
     _mount("devpts", "/dev/pts", f"newinstance,ptmxmode=0666,mode=620,max={MAX_TERMINALS}", _MS_NOSUID | _MS_NOEXEC)
     # When memory gets short, the kernel takes the submission, never the grader.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

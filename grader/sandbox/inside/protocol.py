@@ -1,4 +1,4 @@
-"""Messages between the jail and the grader: a length of four bytes, then so many bytes of JSON.
+"""Messages between the sandbox and the grader: a length of four bytes, then so many bytes of JSON.
 
 What arrives may be forged, so lengths are capped and anything that is not a JSON object is refused.
 """
@@ -14,17 +14,17 @@ import struct
 import time
 from typing import Any
 
-MOST_BYTES = 32 * 2**20
-MOST_VALUES = 2_000_000  # in a text of JSON: in memory, an empty list is twenty times as large
+MAX_BYTES = 32 * 2**20
+MAX_VALUES = 2_000_000  # in a text of JSON: in memory, an empty list is twenty times as large
 TOO_LARGE = "too large"  # the key of an answer that stands for a larger one; with it go that one's bytes
 _LENGTH = struct.Struct("!I")
 
 
-class WireError(Exception):
+class ProtocolError(Exception):
     """The other end closed the connection, or sent something that is no message."""
 
 
-class TooLarge(WireError):
+class MessageTooLarge(ProtocolError):
     """A message has more bytes than it may; the connection is as good as before.
 
     Args:
@@ -40,11 +40,11 @@ def pack(message: dict[str, Any]) -> bytes:
     """A message as it goes over the wire.
 
     Raises:
-        TooLarge: it has more than `MOST_BYTES`.
+        TooLarge: it has more than `MAX_BYTES`.
     """
     body = json.dumps(message, separators=(",", ":")).encode()
-    if len(body) > MOST_BYTES:
-        raise TooLarge(len(body))
+    if len(body) > MAX_BYTES:
+        raise MessageTooLarge(len(body))
     return _LENGTH.pack(len(body)) + body
 
 
@@ -66,7 +66,7 @@ def send_packed(to: socket.socket, packed: bytes) -> None:
     try:
         to.sendall(packed)
     except OSError as error:
-        raise WireError(f"cannot be sent: {error}") from error
+        raise ProtocolError(f"cannot be sent: {error}") from error
 
 
 def send_patiently(to: socket.socket, message: dict[str, Any], patience: Patience) -> None:
@@ -85,10 +85,10 @@ def send_patiently(to: socket.socket, message: dict[str, Any], patience: Patienc
     except TimeoutError:
         raise
     except OSError as error:
-        raise WireError(f"cannot be sent: {error}") from error
+        raise ProtocolError(f"cannot be sent: {error}") from error
 
 
-def receive(source: socket.socket, most: int = MOST_BYTES) -> dict[str, Any]:
+def receive(source: socket.socket, most: int = MAX_BYTES) -> dict[str, Any]:
     """Wait for a message, in all as long as the socket's own time limit says, however slowly it trickles in.
 
     Args:
@@ -158,17 +158,17 @@ def receive_patiently(source: socket.socket, patience: Patience, most: int) -> t
         WireError: as `receive`.
     """
     (length,) = _LENGTH.unpack(_exactly(source, _LENGTH.size, patience))
-    if length > MOST_BYTES:
-        raise WireError(f"a message of {length:,} bytes is announced")
+    if length > MAX_BYTES:
+        raise ProtocolError(f"a message of {length:,} bytes is announced")
     if length > most:
         _throw_away(source, length, patience)
-        raise TooLarge(length)
+        raise MessageTooLarge(length)
     try:
         message = parse(_exactly(source, length, patience).decode())
     except (ValueError, RecursionError) as error:
-        raise WireError(f"not JSON: {type(error).__name__}") from error
+        raise ProtocolError(f"not JSON: {type(error).__name__}") from error
     if not isinstance(message, dict):
-        raise WireError("not a JSON object")
+        raise ProtocolError("not a JSON object")
     return message, length
 
 
@@ -191,8 +191,8 @@ def parse(text: str) -> Any:
 
 
 def _refuse_too_many(text: str, *signs: str) -> None:
-    if sum(map(text.count, signs)) > MOST_VALUES:
-        raise ValueError(f"it has more than {MOST_VALUES:,} values")
+    if sum(map(text.count, signs)) > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES:,} values")
 
 
 def _exactly(source: socket.socket, count: int, patience: Patience) -> bytearray:
@@ -214,7 +214,7 @@ def _part(source: socket.socket, most: int, patience: Patience) -> bytes:
     except TimeoutError:
         raise
     except OSError as error:
-        raise WireError(f"cannot be read: {error}") from error
+        raise ProtocolError(f"cannot be read: {error}") from error
     if not part:
-        raise WireError("closed")
+        raise ProtocolError("closed")
     return part

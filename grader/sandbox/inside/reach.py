@@ -1,4 +1,4 @@
-"""Which paths lead to a folder; and the first program in the jail, which looks whether one leads to what is hidden.
+"""Which paths lead to a folder; and the first program in the sandbox, which looks whether one leads to what is hidden.
 
     python reach.py CHECK CONTROL PROGRAM ARGUMENT …
 

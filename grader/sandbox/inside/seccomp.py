@@ -3,7 +3,7 @@
 Memory that belongs to no process is not counted by any limit: that of shared anonymous mappings, which stays when it
 is given back, of semaphores, of huge pages that hang in a pipe, of buffers that are made larger. Namespaces can be
 nested, a lease on a file makes all others wait, the list of mounts says where the course lies, and what else is here
-has often been a way out of jails.
+has often been a way out of sandboxs.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-MOST_OUTPUTS = 200
-MOST_TEXT = 100_000  # characters of one stream or of one text in a rich output
-MOST_LINE = 10_000  # characters of one part of a traceback
-MOST_NAME = 200  # characters of an exception's name
-MOST_RICH = 2_000_000  # characters of one rich output, such as a picture
+MAX_OUTPUTS = 200
+MAX_TEXT_LENGTH = 100_000  # characters of one stream or of one text in a rich output
+MAX_LINE_LENGTH = 10_000  # characters of one part of a traceback
+MAX_NAME_LENGTH = 200  # characters of an exception's name
+MAX_RICH_OUTPUT_LENGTH = 2_000_000  # characters of one rich output, such as a picture
 
 
 class _Stream:
@@ -56,22 +56,24 @@ class Outputs:
         """Add to a stream."""
         last = self.kept[-1] if self.kept else None
         if last is None or last.get("name") != name:
-            if len(self.kept) >= MOST_OUTPUTS:
+            if len(self.kept) >= MAX_OUTPUTS:
                 return
             last = {"output_type": "stream", "name": name, "text": ""}
             self.kept.append(last)
-        room = MOST_TEXT - len(last["text"])
+        room = MAX_TEXT_LENGTH - len(last["text"])
         last["text"] += text[:room]
         self._lost[name] = self._lost.get(name, 0) + max(0, len(text) - max(room, 0))
 
     def add(self, kind: str, data: dict[str, Any], metadata: dict[str, Any], count: int | None = None) -> None:
         """Add a rich output."""
-        if len(self.kept) >= MOST_OUTPUTS:
+        if len(self.kept) >= MAX_OUTPUTS:
             return
         small = {}
         for mime, content in data.items():
-            if isinstance(content, str | dict | list) and len(str(content)) <= MOST_RICH:
-                small[mime] = content[:MOST_TEXT] if mime == "text/plain" and isinstance(content, str) else content
+            if isinstance(content, str | dict | list) and len(str(content)) <= MAX_RICH_OUTPUT_LENGTH:
+                small[mime] = (
+                    content[:MAX_TEXT_LENGTH] if mime == "text/plain" and isinstance(content, str) else content
+                )
         output = {
             "output_type": kind,
             "data": small or {"text/plain": "(too large to be kept)"},
@@ -156,7 +158,7 @@ class Shell:
         kept = outputs.finished()
         if raised is None:
             return kept, ""
-        name = type(raised).__name__[:MOST_NAME]
+        name = type(raised).__name__[:MAX_NAME_LENGTH]
         kept.append(
             {"output_type": "error", "ename": name, "evalue": _text(raised), "traceback": self._traceback(raised)}
         )
@@ -165,9 +167,9 @@ class Shell:
     def _traceback(self, error: BaseException) -> list[str]:
         try:
             lines = self.ip.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-            return [str(line)[:MOST_LINE] for line in lines][:100]
+            return [str(line)[:MAX_LINE_LENGTH] for line in lines][:100]
         except Exception:
-            return [f"{type(error).__name__[:MOST_NAME]}: {_text(error)}"]
+            return [f"{type(error).__name__[:MAX_NAME_LENGTH]}: {_text(error)}"]
 
 
 def _nobody_answers(*_: object, **__: object) -> str:

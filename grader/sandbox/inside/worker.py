@@ -30,10 +30,10 @@ from d2lblocks.checking.limits import run_within
 from d2lblocks.checking.observation import encode
 from d2lblocks.checking.runner import describe, observe_form
 from d2lblocks.checking.settings import changes, read, take_machine_as_usual, usual_settings
-from grader.sandbox.inside.protocol import TOO_LARGE, TooLarge, WireError, receive, send
+from grader.sandbox.inside.protocol import TOO_LARGE, MessageTooLarge, ProtocolError, receive, send
 from grader.sandbox.inside.shell import Shell
 
-MOST_PRINTED = 10_000
+MAX_PRINTED = 10_000
 STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches what stops it; enough to write down what it has printed
 _MISSING = object()
 
@@ -55,14 +55,14 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
     while True:
         try:
             message = receive(channel)
-        except WireError:
+        except ProtocolError:
             return
         answer = answers[message["do"]](shell, message)
         if os.getpid() != me:  # a cell forked, and this is the child
             return
         try:
             send(channel, answer)
-        except TooLarge as error:  # what the cell has defined is not lost
+        except MessageTooLarge as error:  # what the cell has defined is not lost
             send(channel, {TOO_LARGE: error.size})
 
 
@@ -102,4 +102,4 @@ def _observe(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
         message["seconds"],
         message["options"],
     )
-    return {"seen": seen, "printed": printed[:MOST_PRINTED]}
+    return {"seen": seen, "printed": printed[:MAX_PRINTED]}

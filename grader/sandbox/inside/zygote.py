@@ -9,7 +9,7 @@ It is told, in JSON:
     {"files": "my_assignment"}                               its files follow; it forgets those that it had
     {"file": "public.json", "of": "my_assignment"}, and that file, open   submissions will find it beside them
     {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
-    {"begin": what `grader.sandbox.host.Begin` has}, and the end of a channel    a submission begins
+    {"begin": what `grader.sandbox.host.WorkerSpec` has}, and the end of a channel    a submission begins
     {"end": 2}                                               that submission ends, after 2 s if not by itself
 
 When a submission has ended, by itself or not, the zygote says how, and is ready for the next.
@@ -42,13 +42,13 @@ from d2lblocks.checking.case import Case
 from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.runner import observe
 from grader.sandbox.inside import namespaces
-from grader.sandbox.inside.protocol import WireError, send
+from grader.sandbox.inside.protocol import ProtocolError, send
 from grader.sandbox.inside.shell import Shell
 from grader.sandbox.inside.worker import serve
 
-MOST_MEMORY_IN_ALL = 6 * 2**30
-MOST_BYTES = 2**16  # of a message from the grader
-SECONDS_BETWEEN_LOOKS = 0.1
+MAX_TOTAL_MEMORY = 6 * 2**30
+MAX_BYTES = 2**16  # of a message from the grader
+POLL_INTERVAL = 0.1
 
 # Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the
 # files that everybody has mapped.
@@ -116,11 +116,11 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
     ended = os.pidfd_open(pid)
     try:
         while True:
-            ready, _, _ = select.select([ended, control.fileno()], [], [], SECONDS_BETWEEN_LOOKS)
+            ready, _, _ = select.select([ended, control.fileno()], [], [], POLL_INTERVAL)
             if ended in ready:
                 break
             if control.fileno() in ready:
-                message = control.recv(MOST_BYTES)
+                message = control.recv(MAX_BYTES)
                 if not message:
                     sys.exit(0)
                 if select.select([ended], [], [], json.loads(message)["end"])[0]:
@@ -139,14 +139,14 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
     return why or _fate(status, used)
 
 
-_MUCH_MEMORY = namespaces.MOST_MEMORY // 3
+_MUCH_MEMORY = namespaces.MAX_MEMORY // 3
 
 
 def _fate(status: int, used: resource.struct_rusage) -> str:
     """Who ended a submission's first process; empty if it was itself. From inside, none can kill it."""
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
         return ""
-    if used.ru_utime + used.ru_stime >= namespaces.allowed(resource.RLIMIT_CPU, namespaces.MOST_CPU_SECONDS) - 1:
+    if used.ru_utime + used.ru_stime >= namespaces.allowed(resource.RLIMIT_CPU, namespaces.MAX_CPU_SECONDS) - 1:
         return "time"
     # The kernel ends who uses most when there is no more.
     return "memory" if used.ru_maxrss * 1024 > _MUCH_MEMORY else "killed"
@@ -170,15 +170,15 @@ def _too_much(pid: int) -> str:
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
     if (
-        len(own) > namespaces.allowed(resource.RLIMIT_NPROC, namespaces.MOST_PROCESSES) * 3 // 4
+        len(own) > namespaces.allowed(resource.RLIMIT_NPROC, namespaces.MAX_PROCESSES) * 3 // 4
     ):  # before the kernel refuses
         return "processes"
-    return "memory" if sum(memory.get(each, 0) for each in own) > MOST_MEMORY_IN_ALL or _too_many_locks(own) else ""
+    return "memory" if sum(memory.get(each, 0) for each in own) > MAX_TOTAL_MEMORY or _too_many_locks(own) else ""
 
 
 def _too_many_locks(own: set[int]) -> bool:
     try:
-        with open("/proc/locks", encoding="ascii") as file:  # of this jail; no more of it is read than is needed
+        with open("/proc/locks", encoding="ascii") as file:  # of this sandbox; no more of it is read than is needed
             *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
     except OSError:
         return False
@@ -224,7 +224,7 @@ def main() -> None:
     files: dict[str, dict[str, bytes]] = {}
     _say(control, "ready", torch.__version__)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, MAX_BYTES, 1)
         if not message:
             return
         match json.loads(message):
@@ -266,5 +266,5 @@ def _say(control: socket.socket, what: str, how: str) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(WireError, ConnectionError):  # the grader is gone
+    with contextlib.suppress(ProtocolError, ConnectionError):  # the grader is gone
         main()

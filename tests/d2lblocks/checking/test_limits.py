@@ -303,7 +303,7 @@ def test_an_import_that_never_ends_is_stopped_and_leaves_nothing_half_made(modul
         endless_of_done="whole = True\n",
         endless_of_rest="while True:\n    pass\n",
     )
-    monkeypatch.setattr(limits, "MAX_IMPORT_SECONDS", SOON)
+    monkeypatch.setattr(limits, "IMPORT_TIMEOUT", SOON)
 
     def work():
         importlib.import_module("endless")
@@ -312,7 +312,7 @@ def test_an_import_that_never_ends_is_stopped_and_leaves_nothing_half_made(modul
         run_within(work, working=SOON, again=SOON)
     assert not [name for name in sys.modules if name.partition(".")[0] == "endless"]
     module(endless_of_rest="whole = True\n")
-    monkeypatch.setattr(limits, "MAX_IMPORT_SECONDS", NEVER)
+    monkeypatch.setattr(limits, "IMPORT_TIMEOUT", NEVER)
     endless = importlib.import_module("endless")
     assert endless.done.whole
     assert endless.rest.whole
@@ -359,7 +359,7 @@ while True:
     pass
 """
     )
-    monkeypatch.setattr(limits, "MAX_IMPORT_SECONDS", SOON)
+    monkeypatch.setattr(limits, "IMPORT_TIMEOUT", SOON)
 
     class Imports(nn.Module):
         def forward(self, x):

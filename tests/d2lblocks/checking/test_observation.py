@@ -87,7 +87,7 @@ def test_deep_nesting_is_refused_on_both_sides():
 
 
 def test_a_long_string_is_cut():
-    assert len(encode("x" * 10**7)) == observation.MOST_CHARACTERS
+    assert len(encode("x" * 10**7)) == observation.MAX_CHARACTERS
 
 
 GOOD = {"dtype": "float32", "shape": [2], "data": base64.b64encode(bytes(8)).decode()}

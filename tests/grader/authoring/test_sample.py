@@ -12,7 +12,7 @@ from grader.grading.plain_check import _folders
 from grader.sandbox import host
 from tests.small import NAME, hand_in, make_course
 
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_walls() else []
+ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
 
 
 def run(root, *arguments):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from grader.authoring.fill_in import fill_in
 from grader.display import characters
-from grader.display.pictures import MAX_PIXELS_OF_A_NOTEBOOK, Pictures
+from grader.display.pictures import MAX_NOTEBOOK_PIXELS, Pictures
 from grader.grading import engine
 from grader.submission import repair
 from tests import ROOT
@@ -78,7 +78,7 @@ def test_a_picture_that_is_much_larger_than_its_file_is_not_shown():
 def test_pictures_together_have_a_limit():
     pictures, picture = Pictures(), png(2000, 2000)
     said = [problem("image/png", picture, pictures) for _ in range(20)]
-    shown = MAX_PIXELS_OF_A_NOTEBOOK // 4_000_000
+    shown = MAX_NOTEBOOK_PIXELS // 4_000_000
     assert said[:shown] == [""] * shown
     assert all("the pictures of the notebook" in each for each in said[shown:])
 

@@ -25,7 +25,7 @@ def graded(tmp_path_factory):
     for student in ("ada", "bob"):
         hand_in(made, student)
     due = made.submissions(NAME)
-    assert not [o.problem for o in made.grade(due, made.order(5, isolated=False), 1) if o.problem]
+    assert not [o.problem for o in made.grade(due, made.job(5, isolated=False), 1) if o.problem]
     with made.gradebook() as book:
         why = book.find_grade("why", NAME, NAME, "ada")
         why.manual_score, why.needs_manual_grade = 3, False
@@ -89,7 +89,7 @@ def test_a_new_cell_keeps_every_mark_and_the_class_is_graded_with_it(course, cap
     assert entries(course) == before | new
     assert "why_not is new" in " ".join(said)
     assert copies(course) == []  # nothing was taken out
-    outcomes = list(course.grade(course.submissions(NAME), course.order(5, isolated=False), 1))
+    outcomes = list(course.grade(course.submissions(NAME), course.job(5, isolated=False), 1))
     assert [outcome.problem for outcome in outcomes] == ["", ""]
     after = entries(course)
     kept = {key: value for key, value in before.items() if key[2] != "late"}

@@ -83,7 +83,7 @@ def before(course):
 @pytest.fixture(scope="module")
 def graded(course, before):
     """By nbgrader's own command two of them, by ours the others."""
-    if not (host.why_not() or host.try_walls()):
+    if not (host.why_not() or host.try_isolation()):
         for student in ("gone", "no-date"):
             result = course.api.autograde(NAME, student)
             assert result["success"], result["log"]

@@ -30,7 +30,7 @@ from tests.attacks import POINTS
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
@@ -46,7 +46,7 @@ def right():
 
 @pytest.fixture(scope="module")
 def judge():
-    made = pool.Judge(pool.Order(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made = pool.Judge(pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     yield made
     made.zygote.stop()
@@ -76,7 +76,7 @@ def hand_in(tmp_path):
     return write
 
 
-def test_a_jail_that_is_lost_is_the_graders_fault_and_is_tried_again(judge, release, right, hand_in):
+def test_a_sandbox_that_is_lost_is_the_graders_fault_and_is_tried_again(judge, release, right, hand_in):
     folder = hand_in(fill_in(release, right))
     judge.zygote._process.kill()
     judge.zygote._process.wait()
@@ -139,20 +139,20 @@ def test_a_message_arrives_as_it_was_sent():
     ],
 )
 def test_what_is_no_message_is_refused(data):
-    with pytest.raises(protocol.WireError):
+    with pytest.raises(protocol.ProtocolError):
         exchange(data)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=64))
 def test_whatever_arrives_is_a_message_or_refused(data):
-    with contextlib.suppress(protocol.WireError):
+    with contextlib.suppress(protocol.ProtocolError):
         assert isinstance(exchange(struct.pack("!I", len(data)) + data), dict)
 
 
 def test_a_message_that_is_too_long_is_not_sent(monkeypatch):
-    monkeypatch.setattr(protocol, "MOST_BYTES", 10)
-    with pytest.raises(protocol.WireError):
+    monkeypatch.setattr(protocol, "MAX_BYTES", 10)
+    with pytest.raises(protocol.ProtocolError):
         protocol.pack({"text": "x" * 20})
 
 
@@ -169,7 +169,7 @@ def test_system_calls_are_refused_and_others_are_not(judge):
     numbers = seccomp.refused()
     if not numbers:
         pytest.skip(f"no numbers of system calls are known for {platform.machine()}")
-    channel = judge.zygote.begin(host.Begin())
+    channel = judge.zygote.begin(host.WorkerSpec())
     source = (
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
@@ -211,9 +211,9 @@ def _said(zygote, channel, source):
 
 @isolated
 def test_twins_submissions_do_not_reach_each_other(judge):
-    """They run at the same time and in the same jail."""
-    first, second = judge.zygote.twin(), judge.zygote.twin()
-    one, other = first.begin(host.Begin()), second.begin(host.Begin())
+    """They run at the same time and in the same sandbox."""
+    first, second = judge.zygote.fork(), judge.zygote.fork()
+    one, other = first.begin(host.WorkerSpec()), second.begin(host.WorkerSpec())
     try:
         _said(first, one, "import os\nterminal = os.openpty()\nos.ttyname(terminal[1])")
         source = """
@@ -241,12 +241,12 @@ def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
     ours = psutil.Process()
     source = "import subprocess\nfor _ in range(30):\n    subprocess.Popen(['sleep', '60'])"
     for _ in range(10):
-        channel = judge.zygote.begin(host.Begin())
+        channel = judge.zygote.begin(host.WorkerSpec())
         protocol.send(channel, {"do": "run", "source": source, "seconds": 300})
         assert protocol.receive(channel)["raised"] == ""
         (submission,) = (each for each in ours.children(recursive=True) if each.name() == "submission")
         submission.kill()
-        with pytest.raises(protocol.WireError):
+        with pytest.raises(protocol.ProtocolError):
             protocol.receive(channel)
         assert judge.zygote.end(channel, lost=True) == "killed"
 
@@ -325,10 +325,10 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
             file.truncate(50 * 2**20)
     _, (note,) = repair.find(folder, NAME)
     assert note.endswith("04.ipynb and 35 more.")
-    order = pool.Order(SOLUTIONS.parent, RELEASE.parent, seed=1)
+    job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
     read, content = [], fingerprint.content
     monkeypatch.setattr(fingerprint, "content", lambda path: read.append(path) or content(path))
-    fingerprint.fingerprint(order, pool.Submission("ada", NAME, folder))
+    fingerprint.fingerprint(job, pool.Submission("ada", NAME, folder))
     assert [path for path in read if path.parent == folder] == [folder / f"{NAME}.ipynb"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grader.grading import fingerprint
-from grader.grading.pool import Order, Submission
+from grader.grading.pool import GradingJob, Submission
 from grader.sandbox import host
 from tests import ROOT
 
@@ -35,11 +35,11 @@ def copied(tmp_path_factory):
 def now(copied, monkeypatch):
     """What gives the fingerprint as it is now."""
     monkeypatch.setattr(host, "ROOT", copied)
-    order = Order(copied / "solutions", copied / "exercises", seed=1)
+    job = GradingJob(copied / "solutions", copied / "exercises", seed=1)
 
     def give(**more):
         submission = Submission("ada", NAME, copied / "submitted" / "ada" / NAME)
-        return fingerprint.fingerprint(replace(order, **more), submission)
+        return fingerprint.fingerprint(replace(job, **more), submission)
 
     return give
 
@@ -68,7 +68,7 @@ SOLUTION = f"solutions/{NAME}/mlp.py"
     [
         ("grader/sandbox/doctor.py", "return", "return None or"),
         ("grader/authoring/mistakes_page.py", "import", "import os\nimport"),
-        ("grader/grading/engine.py", "MOST_WORKERS = 12", "# A comment.\nMOST_WORKERS  =  12"),
+        ("grader/grading/engine.py", "MAX_WORKERS = 12", "# A comment.\nMAX_WORKERS  =  12"),
         ("grader/grading/engine.py", "Run a submission and judge it.", "Another docstring."),
         (SOLUTION, "from __future__", "# A comment.\nfrom __future__"),
         (SOLUTION, "The layers are in a Python list", "The layers are in a list of Python"),
@@ -89,10 +89,10 @@ def test_a_text_changes_no_mark(now, edit, path, old, new):
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("grader/grading/engine.py", "MOST_WORKERS = 12", "MOST_WORKERS = 13"),
-        ("grader/submission/repair.py", "MOST_CELLS = 500", "MOST_CELLS = 5"),
+        ("grader/grading/engine.py", "MAX_WORKERS = 12", "MAX_WORKERS = 13"),
+        ("grader/submission/repair.py", "MAX_CELLS = 500", "MAX_CELLS = 5"),
         ("grader/gradebook/marks.py", "utils.determine_grade(cell)", "(0.0, 1.0)"),
-        ("grader/sandbox/inside/shell.py", "MOST_OUTPUTS = 200", "MOST_OUTPUTS = 20"),
+        ("grader/sandbox/inside/shell.py", "MAX_OUTPUTS = 200", "MAX_OUTPUTS = 20"),
         ("d2lblocks/checking/judge.py", "(1e-4, 1e-5)", "(1e-3, 1e-5)"),
         ("d2lblocks/checking/probes.py", "def ", "def more() -> None: ...\ndef "),
         ("d2lblocks/inspection.py", "def ", "def more() -> None: ...\ndef "),

@@ -16,7 +16,7 @@ from tests.attacks import ATTACKS, POINTS
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 MAX_GROWTH = 400 * 2**20  # bytes; the forged observations together would take 3 GB and more
 
 
@@ -27,9 +27,9 @@ def right():
 
 @pytest.fixture(scope="module")
 def judge():
-    made = pool.Judge(pool.Order(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made = pool.Judge(pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
-    made.equip(NAME)
+    made.preload(NAME)
     made.prepare(NAME)
     made.zygote.wait_until_ready()
     yield made
@@ -83,7 +83,7 @@ def test_a_cell_that_shows_too_much_keeps_what_it_has_defined(judge, right, tmp_
 def test_who_sends_too_much_in_all_is_not_listened_to_any_more(judge, right, tmp_path, monkeypatch):
     (attack,) = (attack for attack in ATTACKS if attack.id == "fat_outputs")
     attack.hand_in(nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), right, tmp_path / NAME)
-    monkeypatch.setattr(engine, "MAX_BYTES_IN_ALL", 20 * 2**20)  # two of its cells
+    monkeypatch.setattr(engine, "MAX_SUBMISSION_BYTES", 20 * 2**20)  # two of its cells
     outcome = judge.grade(pool.Submission("mallory", NAME, tmp_path / NAME))
     assert outcome.entry.scores["test_centered_layer"] == POINTS["centered_layer"]
     assert outcome.entry.scores["test_running_center"] == 0

@@ -13,7 +13,7 @@ from grader.sandbox.inside import zygote as zygotes
 from tests import ROOT
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
@@ -101,9 +101,9 @@ for k in range(4000, 0, -1):
     fcntl.fcntl(file, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 2 * k, 1, 0))
 time.sleep(3600)
 """
-    channel = zygote.begin(host.Begin())
+    channel = zygote.begin(host.WorkerSpec())
     protocol.send(channel, {"do": "run", "source": source, "seconds": 600})
-    with pytest.raises(protocol.WireError):
+    with pytest.raises(protocol.ProtocolError):
         protocol.receive(channel)
     assert zygote.end(channel, lost=True) == "memory"
 
@@ -144,7 +144,7 @@ print(value.value, shared.tolist(), batches, os.path.exists("base.db"))
 def test_what_is_in_sockets_counts_as_memory(monkeypatch):
     """Each open file may hold so much in the kernel; a program with many is taken to use it."""
     program = "import os, sys\nkept = [os.dup(1) for _ in range(600 * int(sys.argv[1]))]\nprint(flush=True)\ninput()"
-    monkeypatch.setattr(zygotes, "MOST_MEMORY_IN_ALL", 150 * 2**20)
+    monkeypatch.setattr(zygotes, "MAX_TOTAL_MEMORY", 150 * 2**20)
     for many, found in ((0, ""), (1, "memory")):
         with subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", program, str(many)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -156,7 +156,7 @@ def test_what_is_in_sockets_counts_as_memory(monkeypatch):
 
 # As when it is called from another folder of the course; there, it is a path with dots.
 PYTHON = Path(sys.executable).parent / ".." / "bin" / Path(sys.executable).name
-TRY = "from grader import jail\nprint(jail.why_not() or jail.try_walls())"
+TRY = "from grader import sandbox\nprint(sandbox.why_not() or sandbox.try_walls())"
 LIMITS = "from grader.sandbox.inside import confine\nprint(*namespaces.limits(2**30))"
 
 
@@ -198,7 +198,7 @@ def test_a_limit_that_leaves_too_little_is_named(limit, few, words):
         ("RLIMIT_NPROC", 2, "LimitTooLow: the limit on processes is 2 (ulimit -Hu), and a submission needs 4"),
         ("RLIMIT_CPU", 3, "the limit on processor time, in seconds, is 3 (ulimit -Ht), and a submission needs 10"),
         ("RLIMIT_NPROC", 40, f"({resource.RLIMIT_NPROC}, 40)"),
-        ("RLIMIT_NPROC", 4000, f"({resource.RLIMIT_NPROC}, {namespaces.MOST_PROCESSES})"),
+        ("RLIMIT_NPROC", 4000, f"({resource.RLIMIT_NPROC}, {namespaces.MAX_PROCESSES})"),
     ],
 )
 def test_a_submission_gets_the_lower_of_two_limits(limit, few, words):

@@ -16,7 +16,7 @@ def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, mon
     """What the judges do here is made up, so that one hangs; the processes, the limits and the memory are real."""
 
     def grade(judge, submission):
-        assert judge.order.seed == 7
+        assert judge.job.seed == 7
         with (tmp_path / submission.student).open("a") as file:
             file.write("x")
         tries = (tmp_path / submission.student).stat().st_size
@@ -28,10 +28,10 @@ def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, mon
 
     monkeypatch.setattr(pool.Judge, "grade", grade)
     monkeypatch.setattr(pool, "ATTEMPTS", 2)
-    order = pool.Order(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
+    job = pool.GradingJob(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
     students = ("ada", "fat", "stuck", "alan", "once", "emmy")
     submissions = [pool.Submission(student, NAME, tmp_path / student) for student in students]
-    outcomes = {each.submission.student: each for each in pool.run(order, submissions, 2, timeout=TIMEOUT)}
+    outcomes = {each.submission.student: each for each in pool.run(job, submissions, 2, timeout=TIMEOUT)}
     assert {student for student, outcome in outcomes.items() if outcome.notes} == {"ada", "alan", "once", "emmy"}
     assert outcomes["stuck"].ours
     assert outcomes["stuck"].problem.startswith(f"the process that judged it did not answer for {TIMEOUT} s, 2 times")

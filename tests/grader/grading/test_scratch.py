@@ -5,10 +5,10 @@ import pytest
 from grader.sandbox import host
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["in the jail", "without isolation"])
+@pytest.fixture(scope="module", params=[True, False], ids=["in the sandbox", "without isolation"])
 def zygote(request, tmp_path_factory):
     if request.param and WHY_NOT:
         pytest.skip(f"this machine cannot isolate: {WHY_NOT}")

@@ -16,7 +16,7 @@ from tests.attacks.base import own_cell
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 
 # What a cell does, and what is said about it.
 CELLS = {
@@ -46,8 +46,8 @@ def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("submitted") / "ada" / NAME
     folder.mkdir(parents=True)
     (folder / f"{NAME}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
-    order = pool.Order(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT)
-    judge = pool.Judge(order)
+    job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT)
+    judge = pool.Judge(job)
     judge.zygote.start()
     yield judge.grade(pool.Submission("ada", NAME, folder))
     judge.zygote.stop()

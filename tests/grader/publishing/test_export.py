@@ -38,7 +38,7 @@ def course(graded, tmp_path):
 
 def grade(course):
     due = [each for each in course.submissions(NAME) if each.due]
-    outcomes = course.grade(due, course.order(5, isolated=False), 1)
+    outcomes = course.grade(due, course.job(5, isolated=False), 1)
     return sorted((one.submission.student, one.problem) for one in outcomes)
 
 

@@ -20,7 +20,7 @@ from tests.attacks import NAME, POINTS
 from tests.attacks.whole_class import make_course
 from tests.grader.test_term import hand_in, run
 
-ISOLATION = ("--no-isolation",) if host.why_not() or host.try_walls() else ()
+ISOLATION = ("--no-isolation",) if host.why_not() or host.try_isolation() else ()
 NAMES = ("ada", "x [abc]", "x*", "x")
 BY_HAND = "test_my_linear"
 

@@ -16,7 +16,7 @@ from tests.attacks import ATTACKED, ATTACKS, MARK, NAME, POINTS, READ, Attack, s
 from tests.attacks.base import ATTEMPT
 from tests.attacks.whole_class import FIRST, grade_everybody, mallory, neighbour, notebook_of
 
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 

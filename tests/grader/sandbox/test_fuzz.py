@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from d2lblocks.checking.judge import compare, judge
-from d2lblocks.checking.observation import MOST_MEMBERS, BadObservation, decode, decode_observation
+from d2lblocks.checking.observation import MAX_MEMBERS, BadObservation, decode, decode_observation
 from grader.sandbox.inside import protocol
 from tests.stress import fuzz
 
@@ -50,7 +50,7 @@ def tensor(**more):
         {"dict": {"x" * 3000: 1}},
         {"dict": {"half \ud800": 1}},
         "half \ud800",
-        [[0] * MOST_MEMBERS] * 100,
+        [[0] * MAX_MEMBERS] * 100,
     ],
     ids=range(11),
 )

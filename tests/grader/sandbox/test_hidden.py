@@ -1,4 +1,4 @@
-"""What lies inside the jail: nothing of the course, wherever the course, Python and its packages lie."""
+"""What lies inside the sandbox: nothing of the course, wherever the course, Python and its packages lie."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from tests import ROOT
 from tests.attacks import NAME, POINTS, READ
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_walls()
+WHY_NOT = host.why_not() or host.try_isolation()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 # It knows where everything lies, and also looks everywhere.
@@ -59,7 +59,7 @@ def hand_in(base, student, *cells):
     nbformat.write(notebook, folder / f"{NAME}.ipynb")
 
 
-# A folder of the system that lies in one that the jail needs, and is not needed itself.
+# A folder of the system that lies in one that the sandbox needs, and is not needed itself.
 BELOW_USR = next(
     path for path in map(Path, ("/usr/share/doc", "/usr/share/man", "/usr/share/locale")) if path.is_dir()
 )
@@ -115,14 +115,14 @@ def test_what_is_hidden_is_looked_for_from_inside(monkeypatch):
     with host.Zygote() as zygote:
         monkeypatch.setattr(host, "_covers", lambda binds, hidden: [])
         zygote.hide([BELOW_USR])
-        with pytest.raises(host.NoWalls, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
+        with pytest.raises(host.IsolationError, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
             zygote.wait_until_ready()
 
 
 def test_what_python_needs_cannot_be_hidden():
     with host.Zygote() as zygote:
         zygote.hide([Path(os.__file__).parent])
-        with pytest.raises(host.JailError, match="because Python or the system's programs lie in it, too"):
+        with pytest.raises(host.SandboxError, match="because Python or the system's programs lie in it, too"):
             zygote.start()
 
 

@@ -35,7 +35,7 @@ def test_a_message_that_is_too_large_is_thrown_away_and_the_next_is_received(end
     ours, theirs = ends
     large = protocol.pack({"text": "x" * 2**20})
     sender = later(lambda: [theirs.sendall(large), protocol.send(theirs, {"n": 1})])
-    with pytest.raises(protocol.TooLarge) as caught:
+    with pytest.raises(protocol.MessageTooLarge) as caught:
         protocol.receive(ours, most=1000)
     assert caught.value.size == len(large) - 4
     assert protocol.receive(ours, most=1000) == {"n": 1}
@@ -44,10 +44,10 @@ def test_a_message_that_is_too_large_is_thrown_away_and_the_next_is_received(end
 
 def test_what_is_larger_than_any_message_is_not_even_thrown_away(ends):
     ours, theirs = ends
-    theirs.sendall(struct.pack("!I", protocol.MOST_BYTES + 1))
-    with pytest.raises(protocol.WireError) as caught:
+    theirs.sendall(struct.pack("!I", protocol.MAX_BYTES + 1))
+    with pytest.raises(protocol.ProtocolError) as caught:
         protocol.receive(ours, most=1000)
-    assert not isinstance(caught.value, protocol.TooLarge)
+    assert not isinstance(caught.value, protocol.MessageTooLarge)
 
 
 def test_time_in_which_the_reader_was_stopped_does_not_count(ends, much_time_passes):

@@ -110,16 +110,16 @@ def test_nothing_of_what_is_left_behind_is_released_or_copied(course, said):
 
 def test_what_is_left_behind_does_not_make_anything_due(course, said):
     assert not [each for each in course.submissions(NAME) if each.due]
-    order = course.order(seed=1)
-    before = fingerprint.versions(order, NAME)
+    job = course.job(seed=1)
+    before = fingerprint.versions(job, NAME)
     (course.solutions / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
     (course.submitted / "ada" / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
-    assert fingerprint.versions(order, NAME) == before
+    assert fingerprint.versions(job, NAME) == before
     assert not [each for each in course.submissions(NAME) if each.due]
 
 
 def test_the_button_of_the_formgrader_grades_who_is_named(course, said):
-    if host.why_not() or host.try_walls():
+    if host.why_not() or host.try_isolation():
         pytest.skip("this machine cannot isolate")
     for student in ("x [abc]", "x*"):
         before = {path: path.stat().st_mtime_ns for path in course.autograded.glob(f"*/{NAME}/*.ipynb")}
