@@ -39,6 +39,9 @@ from tools.environment import (
 DIRECT = ROOT / "requirements.txt"
 # The resolver, pinned by its hashes too.
 LOCK_TOOL = ROOT / "tools" / "lock-tool.txt"
+# jsonschema asks for it, works without it, and loads it in every process that reads a notebook: this takes two seconds.
+# It checks addresses with letters beyond ASCII, which no notebook's schema has.
+LEFT_OUT = ("rfc3987-syntax", "lark")  # and what only it needs
 LOCK_HEADER = """\
 # The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
 # pip installs a file only if its hash is here, from whichever index or folder it comes.
@@ -68,6 +71,7 @@ def write_lock(python: str, upgrade: bool = False) -> None:
         command = [str(tool), "-m", "uv", "pip", "compile", "--universal", "--quiet", "--no-header", "--no-config"]
         command += ["--python-version", f"{OLDEST[0]}.{OLDEST[1]}", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--annotation-style", "line", "--output-file", str(made)]
+        command += [word for name in LEFT_OUT for word in ("--no-emit-package", name)]
         pip = run_quietly([str(tool), "-m", "pip", "config", "list"], "pip's settings cannot be read")
         run_quietly([*command, *index_options(pip), DIRECT.name], f"{DIRECT.name} cannot be resolved")
         resolved = made.read_text(encoding="utf-8")
