@@ -45,7 +45,7 @@ test: env book  ## style, types, website, unit tests, every chapter's outputs, t
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet . || { echo "test: these files are not formatted; run: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --built \
 		-p no:cacheprovider tests book/*.ipynb
 
 # ---- Steps -----------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ $(ENV): FORCE
 	@$(PYTHON) tools/environment.py
 
 # What the steps read.
-book_reads := book _config.yml _toc.yml tools/book.py
+book_reads := book _config.yml _toc.yml tools/book.py tools/notebooks.py
 library_reads := d2lblocks
 solutions_reads := solutions
 exercises_reads := exercises
@@ -85,7 +85,7 @@ $(DONE)/%.reads: FORCE
 if_missing = $(if $(wildcard $(1)),,FORCE)
 
 $(DONE)/book: $(ENV) $(DONE)/book.reads $(DONE)/library.reads $(call if_missing,_build/html/index.html)
-	@$(PY) tools/book.py
+	@$(PY) -m tools.book
 	@touch $@
 
 $(DONE)/release: $(ENV) $(DONE)/solutions.reads $(DONE)/grader.reads $(DONE)/library.reads $(call if_missing,exercises)
@@ -147,8 +147,8 @@ serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve P
 
 # ---- To maintain -----------------------------------------------------------------------------------------------
 
-refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
-	@$(PY) tools/notebooks.py
+refresh: env  ## run the chapters that changed and store their outputs in book/*.ipynb
+	@$(PY) -m tools.notebooks
 
 # Its figures are in the guide for instructors; nothing else should be running.
 bench: env  ## the same submissions through plain nbgrader and through the engine; about twenty minutes
