@@ -1,4 +1,4 @@
-"""nbval without a second execution: it compares the stored outputs with those that the build of the book has computed.
+"""nbval without a second execution: it compares the stored outputs with those that the book's build has computed.
 
 `pytest --nbval --built` takes the outputs from the cache of `make book`, and hands them to nbval as a kernel would.
 Without `--built` nbval runs the notebooks itself.

@@ -39,7 +39,7 @@ from tools.environment import (
 DIRECT = ROOT / "requirements.txt"
 # The resolver, pinned by its hashes too.
 LOCK_TOOL = ROOT / "tools" / "lock-tool.txt"
-# jsonschema asks for it, works without it, and loads it in every process that reads a notebook: this takes two seconds.
+# jsonschema asks for it and works without it. Every process that reads a notebook would load it, for two seconds.
 # It checks addresses with letters beyond ASCII, which no notebook's schema has.
 LEFT_OUT = ("rfc3987-syntax", "lark")  # and what only it needs
 LOCK_HEADER = """\

@@ -2,9 +2,9 @@
 
     python -m tools.notebooks      (make refresh) run what changed, and store the outputs in book/*.ipynb
 
-Reads `_toc.yml` and the notebooks that it names. The outputs go into `_build/.jupyter_cache`, where Jupyter Book finds
-them, and where `make test` has nbval compare them with the stored ones. A chapter runs again when its code, its cells'
-metadata, `d2lblocks`, a data file in `book/`, Python or an installed package has changed.
+Reads `_toc.yml` and the notebooks that it names. The outputs go into `_build/.jupyter_cache`. Jupyter Book finds them
+there, and in `make test` nbval compares them with the stored ones. A chapter runs again when its code, its metadata,
+`d2lblocks`, a data file in `book/`, Python or an installed package has changed.
 """
 
 from __future__ import annotations
