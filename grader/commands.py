@@ -27,7 +27,7 @@ from grader.grading.pool import GraderError
 from grader.lock import LockedError, alone
 from grader.progress import Progress, visible
 from grader.sandbox import doctor, host
-from grader.submission.repair import some
+from grader.submission.find import first_names
 from grader.submission.students import key, told_apart
 
 
@@ -77,7 +77,7 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
     students = [name for name in arguments.students if not _is_assignment(course, name)]
     named = [name for name in arguments.students if name not in students]
     if named and not students:
-        raise CourseError(f"--students needs the name of a student; {some(named)} is an assignment")
+        raise CourseError(f"--students needs the name of a student; {first_names(named)} is an assignment")
     chosen = {name: course.submissions(name, students) for name in course.choose([*arguments.assignments, *named])}
     for student in students:
         if not any(s.student == student for everything in chosen.values() for s in everything):
@@ -97,7 +97,7 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
         due += new
         changed = course.settle_lateness(assignment)
         if changed:
-            print(f"  the due date has changed; other points are deducted now: {visible(some(changed))}", flush=True)
+            print(f"  the due date has changed; other points are deducted now: {visible(first_names(changed))}", flush=True)
     if not students:
         for line in course.not_looked_at():
             print(f"  not looked at: {visible(line)}", flush=True)
@@ -186,7 +186,7 @@ def status(course: Course, arguments: Arguments) -> None:
                 which = "; the marks are those of what was handed in before" if kept else ""
                 print(visible(f"{each.student} could not be graded: {problem}{which}"))
         if due:
-            names = visible(some(due))
+            names = visible(first_names(due))
             print(f"not graded, or not as it is now: {names}. Run: python -m grader autograde {assignment}")
         if own or due:
             nothing = False

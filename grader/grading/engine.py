@@ -27,7 +27,7 @@ from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
-from grader.display.pictures import Pictures
+from grader.display.pictures import PictureError, Pictures
 from grader.sandbox.host import SandboxError, WorkerSpec, Zygote
 from grader.sandbox.inside.protocol import (
     TOO_LARGE,
@@ -37,7 +37,8 @@ from grader.sandbox.inside.protocol import (
     receive_patiently,
     send_patiently,
 )
-from grader.submission.repair import Repaired, harmless
+from grader.submission.repair import Repaired
+from grader.submission.sanitize import sanitize_text
 
 CELL_TIMEOUT = 30.0
 EXERCISE_TIMEOUT = 30.0  # more than a student's `check` has: there are more cases, and neighbours at work
@@ -397,16 +398,18 @@ def _output(output: Any, count: int, pictures: Pictures) -> NotebookNode | None:
                 if isinstance(data.get(mime), str)
             }
             for mime in ("image/png", "image/jpeg"):
-                problem = pictures.problem_with(mime, data[mime]) if mime in data else ""
-                if problem:
+                try:
+                    if mime in data:
+                        pictures.add(mime, data[mime])
+                except PictureError as error:
                     del data[mime]
-                    data["text/plain"] = f"{data.get('text/plain', '')}\n(a picture is not shown: {problem})".strip()
+                    data["text/plain"] = f"{data.get('text/plain', '')}\n(a picture is not shown: {error})".strip()
             if not data:
                 return None
             if "text/plain" in data:
                 data["text/plain"] = characters.text(data["text/plain"], _OF_TERMINALS)
             if "text/latex" in data:
-                data["text/latex"] = harmless(data["text/latex"])
+                data["text/latex"] = sanitize_text(data["text/latex"])
             made = NotebookNode(output_type=sort, data=NotebookNode(data), metadata=NotebookNode())
             if sort == "execute_result":
                 made.execution_count = count

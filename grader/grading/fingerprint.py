@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.files import folders
 from grader.sandbox import host
-from grader.submission import repair, timestamps
+from grader.submission import find, read, timestamps
 
 if TYPE_CHECKING:
     from grader.grading.pool import GradingJob, Submission
@@ -44,8 +44,8 @@ def fingerprint(job: GradingJob, submission: Submission) -> str:
     """What the marks of a submission depend on. Not the seed: any other is as good."""
     digest = _Digest(versions(job, submission.assignment))
     with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
-        attempts = repair.attempts(submission.folder, submission.assignment)
-        for path in repair.notebooks(submission.folder):
+        attempts = find.attempts(submission.folder, submission.assignment)
+        for path in find.notebooks(submission.folder):
             # Of several attempts the newest is graded: which one that is, the times of their files may say.
             time = path.stat().st_mtime_ns if path in attempts and len(attempts) > 1 else 0
             digest.add(os.fsencode(path.name), content(path) if path in attempts else b"", time)
@@ -84,7 +84,7 @@ def content(path: Path) -> bytes:
     """What is in a file, or what there is instead: it may be larger than memory, or closed to us."""
     try:
         size = path.stat().st_size
-        return path.read_bytes() if size <= repair.MAX_BYTES else f"{size} bytes".encode()
+        return path.read_bytes() if size <= read.MAX_BYTES else f"{size} bytes".encode()
     except OSError as error:
         return f"{error.strerror}".encode()
 

@@ -34,11 +34,14 @@ from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercise import Exercise, read_public
 from grader.authoring.exercise import ExerciseSource, load, points_that_differ
+from grader.errors import SubmissionError
 from grader.gradebook.marks import Entry, entry_of
 from grader.grading import engine
 from grader.sandbox import host, processes
 from grader.sandbox.inside import namespaces
-from grader.submission import repair
+from grader.submission.find import find_notebook
+from grader.submission.read import read_notebook
+from grader.submission.repair import is_answered, repair
 
 ATTEMPTS = 3  # where the fault is ours
 AHEAD = 2  # submissions that a judge has been given
@@ -127,8 +130,8 @@ class PreparedAssignment:
     def is_answered(self, path: Path) -> bool:
         """Whether anything is answered in a notebook; one that cannot be read is not taken for an empty one."""
         try:
-            return repair.is_answered(self.release, repair.read(path))
-        except repair.SubmissionError:
+            return is_answered(self.release, read_notebook(path))
+        except SubmissionError:
             return True
 
 
@@ -189,10 +192,10 @@ class Judge:
         """
         prepared = self.prepare(submission.assignment)
         try:
-            path, notes = repair.find(submission.folder, submission.assignment, prepared.is_answered)
+            path, notes = find_notebook(submission.folder, submission.assignment, prepared.is_answered)
             defines = {name: exercise.defines for name, exercise in prepared.exercises.items()}
-            repaired = repair.repair(prepared.release, repair.read(path), notes, defines)
-        except repair.SubmissionError as error:
+            repaired = repair(prepared.release, read_notebook(path), notes, defines)
+        except SubmissionError as error:
             return Outcome(submission, problem=str(error))
         remark = f"Graded with secret cases of seed {self.job.seed}."
         if not self.job.isolated:

@@ -150,7 +150,7 @@ def test_a_date_that_comes_later_makes_late_and_all_reports_agree(course, capsys
     assert grade(course) == 0
     said = capsys.readouterr().out
     assert "2 submissions, 1 to grade" in said
-    assert "timestamp.txt does not say" not in said
+    assert "timestamp.txt has no valid date" not in said
     assert exported(course, capsys)["ada"] == 0
     assert run(course, "status", NAME) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("ada"))

@@ -46,7 +46,7 @@ from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.files import folders
 from grader.sandbox.host import default_jobs
-from grader.submission import repair
+from grader.submission.repair import repair
 from tests.stress.plain import make_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,7 +215,7 @@ def floor(work: Sequence[Work]) -> list[float]:
     taken = []
     for one in work:
         release, exercises = ready[one.assignment]
-        repaired = repair.repair(release, nbformat.reads(one.notebook, as_version=4)).notebook
+        repaired = repair(release, nbformat.reads(one.notebook, as_version=4)).notebook
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         pid = os.fork()
         if pid == 0:

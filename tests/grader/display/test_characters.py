@@ -11,9 +11,11 @@ from PIL import Image
 
 from grader.authoring.fill_in import fill_in
 from grader.display import characters
-from grader.display.pictures import MAX_NOTEBOOK_PIXELS, Pictures
+from grader.display.pictures import MAX_NOTEBOOK_PIXELS, PictureError, Pictures
 from grader.grading import engine
-from grader.submission import repair
+from grader.submission.read import grade_id_of
+from grader.submission.repair import repair
+from grader.submission.sanitize import sanitize_cell
 from tests import ROOT
 
 NAME = "custom_layers"
@@ -59,13 +61,17 @@ def jpeg(width, height, **how):
 
 
 def problem(mime, data, pictures=None):
-    return (pictures or Pictures()).problem_with(mime, base64.b64encode(data).decode())
+    try:
+        (pictures or Pictures()).add(mime, base64.b64encode(data).decode())
+    except PictureError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"optimize": True, "comment": b"\xff\xc0" * 50}])
 def test_pictures_of_a_usual_size_are_shown(how):
-    assert problem("image/png", png(1200, 900)) == ""
-    assert problem("image/jpeg", jpeg(1200, 900, **how)) == ""
+    assert problem("image/png", png(1200, 900)) is None
+    assert problem("image/jpeg", jpeg(1200, 900, **how)) is None
     assert "4,000 × 3,000 pixels" in problem("image/jpeg", jpeg(4000, 3000, **how))
 
 
@@ -79,7 +85,7 @@ def test_pictures_together_have_a_limit():
     pictures, picture = Pictures(), png(2000, 2000)
     said = [problem("image/png", picture, pictures) for _ in range(20)]
     shown = MAX_NOTEBOOK_PIXELS // 4_000_000
-    assert said[:shown] == [""] * shown
+    assert said[:shown] == [None] * shown
     assert all("the pictures of the notebook" in each for each in said[shown:])
 
 
@@ -111,7 +117,7 @@ def test_outputs_and_attachments_are_counted():
     assert second.data == {"image/png": small}
     cell = nbformat.v4.new_markdown_cell("![](attachment:bomb.png) ![](attachment:a.png)")
     cell.attachments = {"bomb.png": {"image/png": bomb}, "a.png": {"image/png": [small]}}
-    shown = repair._plain_cell(cell, 1, Pictures())
+    shown = sanitize_cell(cell, "added-1", Pictures())
     assert shown.attachments == {"a.png": {"image/png": small}}
     assert "The picture bomb.png is not shown: it has 16,000 × 16,000 pixels" in shown.source
 
@@ -182,9 +188,9 @@ def test_the_notes_say_in_which_cell(tmp_path):
     hidden = "class MyLinear:\n    pass  # \N{RIGHT-TO-LEFT OVERRIDE}"
     notebook = fill_in(release, {"my_linear": hidden})
     notebook.cells += [nbformat.v4.new_code_cell("x" + " " * 3000 + "y") for _ in range(10)]
-    result = repair.repair(release, notebook, defines={"my_linear": "MyLinear"})
+    result = repair(release, notebook, defines={"my_linear": "MyLinear"})
     assert result.notes[0].startswith("In the cell 'my_linear', characters that cannot be seen")
     assert "In your cell 21, line 1 goes on at column 3,002" in result.notes[1]
-    assert result.notes[-1] == "The like of that is in 6 more places."
-    (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "my_linear")
+    assert result.notes[-1] == "There are 6 more places like these."
+    (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "my_linear")
     assert cell.source == hidden  # this is what is run

@@ -87,7 +87,7 @@ def graded(course, before):
         for student in ("gone", "no-date"):
             result = course.api.autograde(NAME, student)
             assert result["success"], result["log"]
-            assert ("timestamp.txt does not say" in result["log"]) == (student == "no-date")
+            assert ("timestamp.txt has no valid date" in result["log"]) == (student == "no-date")
         nbgrader_plugins.stop()
     assert grade(course) == 0
     return course

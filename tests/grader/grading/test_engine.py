@@ -24,7 +24,9 @@ from grader.authoring.fill_in import fill_in, solution_cells
 from grader.grading import fingerprint, pool
 from grader.sandbox import host
 from grader.sandbox.inside import protocol, seccomp
-from grader.submission import repair
+from grader.submission.find import find_notebook
+from grader.submission.repair import repair
+from grader.submission.sanitize import sanitize_text
 from tests import ROOT
 from tests.attacks import POINTS
 
@@ -157,7 +159,7 @@ def test_a_message_that_is_too_long_is_not_sent(monkeypatch):
 
 
 def test_repair_gives_the_release_back_when_nothing_was_done(release):
-    repaired = repair.repair(release, release)
+    repaired = repair(release, release)
     assert [cell.source for cell in repaired.notebook.cells] == [cell.source for cell in release.cells]
     assert repaired.notes == ()
     assert json.loads(nbformat.writes(repaired.notebook))["nbformat"] == 4
@@ -274,19 +276,19 @@ def is_alive(page):
     ],
 )
 def test_what_a_browser_would_run_or_call_is_broken_and_looks_the_same(text):
-    safe = repair.harmless(text)
+    safe = sanitize_text(text)
     assert safe.replace("\N{ZERO WIDTH SPACE}", "") == text
     assert not is_alive(shown(nbformat.v4.new_markdown_cell(safe)))
 
 
 def test_what_is_no_program_can_still_be_read():
-    page = shown(nbformat.v4.new_markdown_cell(repair.harmless("1 < 2 & 3 [there](https://pytorch.org)")))
+    page = shown(nbformat.v4.new_markdown_cell(sanitize_text("1 < 2 & 3 [there](https://pytorch.org)")))
     assert "1 &lt; 2 &amp; 3" in page
     assert 'href="https://pytorch.org"' in page
 
 
 def test_a_tab_does_not_hide_a_program_in_tex():
-    assert "javas\tcript:" not in repair.harmless("$\\href{javas\tcript:alert(1)}{w}$")
+    assert "javas\tcript:" not in sanitize_text("$\\href{javas\tcript:alert(1)}{w}$")
 
 
 def test_a_pasted_picture_stays_and_another_kind_of_attachment_does_not(judge, release, right, hand_in):
@@ -323,7 +325,7 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
     for number in range(40):
         with (folder / f"{number:02}.ipynb").open("wb") as file:
             file.truncate(50 * 2**20)
-    _, (note,) = repair.find(folder, NAME)
+    _, (note,) = find_notebook(folder, NAME)
     assert note.endswith("04.ipynb and 35 more.")
     job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
     read, content = [], fingerprint.content

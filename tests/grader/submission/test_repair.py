@@ -9,8 +9,11 @@ import nbformat
 import pytest
 
 from grader.authoring.fill_in import fill_in
+from grader.errors import SubmissionError
 from grader.grading import fingerprint, pool
-from grader.submission import repair
+from grader.submission.find import MAX_ATTEMPTS, find_notebook
+from grader.submission.read import grade_id_of, read_notebook, source_of
+from grader.submission.repair import is_answered, repair
 from tests import ROOT
 
 NAME = "custom_layers"
@@ -40,7 +43,7 @@ def notebook(release):
 
 
 def number_of(notebook, name):
-    return [repair._id(cell) for cell in notebook.cells].index(name)
+    return [grade_id_of(cell) for cell in notebook.cells].index(name)
 
 
 def take_out(notebook, name):
@@ -55,9 +58,9 @@ def code_of(repaired):
     """The code in the order in which it is run, without the setup; of checks, the name of what is checked."""
     code = []
     for cell in repaired.notebook.cells:
-        name = repair._id(cell)
+        name = grade_id_of(cell)
         if cell.cell_type == "code" and name not in ("setup", "progress"):
-            code.append(name if name.startswith("test_") else cell.source)
+            code.append(name if name and name.startswith("test_") else cell.source)
     return code
 
 
@@ -68,7 +71,7 @@ def usual(**changed):
 
 
 def repaired(release, notebook):
-    return repair.repair(release, notebook, defines=DEFINES)
+    return repair(release, notebook, defines=DEFINES)
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -253,11 +256,11 @@ def test_an_answer_in_words_that_was_typed_again_is_found():
             take_out(notebook, "about_list_of_modules")
         behind = "test_init_xavier" if missing else "about_list_of_modules"
         put(notebook, "They are not registered.", behind, nbformat.v4.new_markdown_cell)
-        result = repair.repair(release, notebook, defines={"mlp": "MLP"})
-        (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "list_of_modules")
+        result = repair(release, notebook, defines={"mlp": "MLP"})
+        (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "list_of_modules")
         assert cell.source == "They are not registered."
         assert sum("YOUR ANSWER" in cell.source for cell in result.notebook.cells) == 0
-        assert "the text that you wrote there was taken for the answer" in " ".join(result.notes)
+        assert "the text that you wrote there was graded" in " ".join(result.notes)
 
 
 def test_text_that_lost_its_metadata_is_found_by_the_id_of_its_cell():
@@ -267,15 +270,15 @@ def test_text_that_lost_its_metadata_is_found_by_the_id_of_its_cell():
     cell.metadata.clear()
     cell.source = "They are not registered."
     notebook.cells.insert(1, cell)
-    result = repair.repair(release, notebook)
-    (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "list_of_modules")
+    result = repair(release, notebook)
+    (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "list_of_modules")
     assert cell.source == "They are not registered."
 
 
 def test_a_notebook_of_another_assignment_is_refused_with_and_without_metadata(release):
     other = read_release("layers_and_blocks")
     for _ in range(2):
-        with pytest.raises(repair.SubmissionError, match="another assignment"):
+        with pytest.raises(SubmissionError, match="another assignment"):
             repaired(release, other)
         for cell in other.cells:
             cell.metadata.clear()
@@ -314,8 +317,8 @@ def hand_in(tmp_path):
     return write
 
 
-def chosen(folder, is_answered=lambda path: True):
-    path, notes = repair.find(folder, NAME, is_answered)
+def chosen(folder, has_answers=lambda path: True):
+    path, notes = find_notebook(folder, NAME, has_answers)
     return path.stem, " ".join(notes)
 
 
@@ -339,7 +342,7 @@ def test_the_attempt_with_the_highest_number_counts(hand_in, newer, times):
     assert f"{name}.ipynb was graded: its name has the highest number" in said
     assert ("its file is the newest" in said) == (times == (OLD, NEW))
     assert ("custom_layers.ipynb was written later" in said) == (times == (NEW, OLD))
-    assert "not looked at: custom_layers.ipynb" in said
+    assert "Also submitted, but not graded: custom_layers.ipynb" in said
 
 
 @pytest.mark.parametrize("other", ["Copy__of__custom_layers", "custom_layers_final", "custom_layers__-__Copy"])
@@ -355,7 +358,7 @@ def test_without_numbers_the_newest_file_counts(hand_in, other):
 def test_where_it_cannot_be_known_that_is_said(hand_in):
     name, said = chosen(hand_in(custom_layers=NEW, Copy__of__custom_layers=NEW + 1))
     assert name == "custom_layers"
-    assert "which one is newer, neither names nor times say" in said
+    assert "names and times do not show which one is newer" in said
 
 
 def test_an_attempt_in_which_nothing_is_answered_does_not_count(hand_in):
@@ -363,33 +366,33 @@ def test_an_attempt_in_which_nothing_is_answered_does_not_count(hand_in):
     folder = hand_in(**{"custom_layers": NEW, "custom_layers__(1)": NEW})
     name, said = chosen(folder, lambda path: "(1)" not in path.name)
     assert name == "custom_layers"
-    assert "in the others nothing is answered" in said
+    assert "the others have no answers" in said
     assert chosen(folder, lambda path: False)[0] == "custom_layers (1)"
 
 
 def test_what_is_answered(release, notebook):
-    assert repair.is_answered(release, notebook)
-    assert not repair.is_answered(release, release)
+    assert is_answered(release, notebook)
+    assert not is_answered(release, release)
 
 
 def test_a_notebook_with_another_name_is_no_attempt(hand_in):
     name, said = chosen(hand_in(custom_layers=OLD, draft=NEW, layers=NEW, my_custom_layersX=NEW))
     assert name == "custom_layers"
     assert "attempts" not in said
-    assert "not looked at: draft.ipynb, layers.ipynb" in said
+    assert "Also submitted, but not graded: draft.ipynb, layers.ipynb" in said
 
 
 def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
     folder = hand_in()
     (folder / "upload").mkdir()
     (folder / "upload" / f"{NAME}.ipynb").touch()
-    with pytest.raises(repair.SubmissionError, match=f"there is upload/{NAME}.ipynb"):
+    with pytest.raises(SubmissionError, match=f"there is upload/{NAME}.ipynb"):
         chosen(folder)
 
 
 def test_more_attempts_than_anybody_needs_are_refused(hand_in):
-    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_ATTEMPTS + 1)})
-    with pytest.raises(repair.SubmissionError, match="there are 21 attempts, 20 at most"):
+    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(MAX_ATTEMPTS + 1)})
+    with pytest.raises(SubmissionError, match="there are 21 attempts, the maximum is 20"):
         chosen(folder)
 
 
@@ -401,7 +404,7 @@ def test_folders_in_folders_in_folders_are_no_submission(hand_in):
         for _ in range(1500):
             os.mkdir("a")
             os.chdir("a")
-        with pytest.raises(repair.SubmissionError, match="there is nothing"):
+        with pytest.raises(SubmissionError, match="there is nothing"):
             chosen(folder)
         for _ in range(1500):
             os.chdir("..")
@@ -440,7 +443,7 @@ def test_older_formats_are_read(release, notebook, tmp_path, version):
     assert isinstance(form["worksheets"][0]["cells"][1].get("input", []), list)
     path = tmp_path / "old.ipynb"
     path.write_text(json.dumps(form), encoding="utf-8")
-    result = repaired(release, repair.read(path))
+    result = repaired(release, read_notebook(path))
     assert code_of(result) == usual()
 
 
@@ -459,7 +462,7 @@ def test_format_3_with_headings_outputs_and_two_sheets_is_read(tmp_path):
     form["worksheets"] = [{"cells": [heading, code], "metadata": {}}, {"cells": [code], "metadata": {}}]
     path = tmp_path / "old.ipynb"
     path.write_text(json.dumps(form), encoding="utf-8")
-    read = repair.read(path)
+    read = read_notebook(path)
     assert [cell.source for cell in read.cells] == ["## A heading in two lines", "x = 1\nx", "x = 1\nx"]
     assert read.cells[1].metadata.nbgrader.grade_id == "my_linear"
 
@@ -480,7 +483,7 @@ def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
     notebook.cells.append(nbformat.v4.new_markdown_cell("größe 🧱"))
     path = tmp_path / "some.ipynb"
     path.write_bytes(encode(nbformat.writes(notebook)))
-    assert repair._source(repair.read(path).cells[-1]) == "größe 🧱"
+    assert source_of(read_notebook(path).cells[-1]) == "größe 🧱"
 
 
 @pytest.mark.parametrize(
@@ -491,7 +494,7 @@ def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
         ({"nbformat": True, "cells": []}, "JSON, but not a notebook"),
         ({"nbformat": 3}, "^x.ipynb has no cells|damaged"),
         ({"nbformat": 3, "worksheets": [{"cells": [1]}]}, "has the old format 3 and is damaged"),
-        ({"nbformat": 3, "worksheets": [{"cells": [{}] * 501}]}, "it has 501 cells, 500 at most"),
+        ({"nbformat": 3, "worksheets": [{"cells": [{}] * 501}]}, "it has 501 cells, the maximum is 500"),
         ({"nbformat": 1, "cells": 7}, "has the old format 1 and is damaged"),
     ],
     ids=range(7),
@@ -499,6 +502,6 @@ def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path, form, words):
     path = tmp_path / "x.ipynb"
     path.write_text(json.dumps(form), encoding="utf-8")
-    with pytest.raises(repair.SubmissionError, match=words) as error:
-        repair.repair(read_release(NAME), repair.read(path))
+    with pytest.raises(SubmissionError, match=words) as error:
+        repair(read_release(NAME), read_notebook(path))
     assert "\n" not in str(error.value)
