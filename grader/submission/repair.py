@@ -21,6 +21,7 @@ from nbformat.notebooknode import NotebookNode
 
 from grader.display import characters
 from grader.display.pictures import Pictures
+from grader.errors import SubmissionError
 from grader.files import folders
 from grader.sandbox.inside.protocol import parse
 
@@ -32,10 +33,6 @@ MAX_NAMED = 5  # of files, in a sentence
 MAX_PICTURES = 20  # pasted into a text cell
 MAX_PICTURE_LENGTH = 8_000_000  # characters
 MAX_NAME_LENGTH = 200
-
-
-class SubmissionError(Exception):
-    """A submission that cannot be graded, in one line that says why."""
 
 
 @dataclass(frozen=True)

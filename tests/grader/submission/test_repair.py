@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from grader.authoring.fill_in import fill_in
+from grader.errors import SubmissionError
 from grader.grading import fingerprint, pool
 from grader.submission import repair
 from tests import ROOT
@@ -275,7 +276,7 @@ def test_text_that_lost_its_metadata_is_found_by_the_id_of_its_cell():
 def test_a_notebook_of_another_assignment_is_refused_with_and_without_metadata(release):
     other = read_release("layers_and_blocks")
     for _ in range(2):
-        with pytest.raises(repair.SubmissionError, match="another assignment"):
+        with pytest.raises(SubmissionError, match="another assignment"):
             repaired(release, other)
         for cell in other.cells:
             cell.metadata.clear()
@@ -383,13 +384,13 @@ def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
     folder = hand_in()
     (folder / "upload").mkdir()
     (folder / "upload" / f"{NAME}.ipynb").touch()
-    with pytest.raises(repair.SubmissionError, match=f"there is upload/{NAME}.ipynb"):
+    with pytest.raises(SubmissionError, match=f"there is upload/{NAME}.ipynb"):
         chosen(folder)
 
 
 def test_more_attempts_than_anybody_needs_are_refused(hand_in):
     folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_ATTEMPTS + 1)})
-    with pytest.raises(repair.SubmissionError, match="there are 21 attempts, 20 at most"):
+    with pytest.raises(SubmissionError, match="there are 21 attempts, 20 at most"):
         chosen(folder)
 
 
@@ -401,7 +402,7 @@ def test_folders_in_folders_in_folders_are_no_submission(hand_in):
         for _ in range(1500):
             os.mkdir("a")
             os.chdir("a")
-        with pytest.raises(repair.SubmissionError, match="there is nothing"):
+        with pytest.raises(SubmissionError, match="there is nothing"):
             chosen(folder)
         for _ in range(1500):
             os.chdir("..")
@@ -499,6 +500,6 @@ def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path, form, words):
     path = tmp_path / "x.ipynb"
     path.write_text(json.dumps(form), encoding="utf-8")
-    with pytest.raises(repair.SubmissionError, match=words) as error:
+    with pytest.raises(SubmissionError, match=words) as error:
         repair.repair(read_release(NAME), repair.read(path))
     assert "\n" not in str(error.value)
