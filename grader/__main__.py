@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from grader.errors import SandboxError
 from grader.sandbox import host
 
 HERE = Path(__file__).resolve().parent
@@ -191,7 +192,7 @@ def main() -> int:
     try:
         with host.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
             if arguments.command == "autograde" and (arguments.no_isolation or not host.why_not()):
-                with contextlib.suppress(host.SandboxError):  # it is started again, and then the reason is said
+                with contextlib.suppress(SandboxError):  # it is started again, and then the reason is said
                     zygote.start()
             # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
             sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

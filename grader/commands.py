@@ -21,10 +21,10 @@ from d2lblocks.tables import Table
 from grader import errors
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
-from grader.course import MARKS, Course, CourseError, Mark, PendingSubmission
+from grader.course import MARKS, Course, Mark, PendingSubmission
+from grader.errors import CourseError, GraderError
 from grader.files.atomic import PUBLIC_FILE, umask, write_file
-from grader.grading.pool import GraderError
-from grader.lock import LockedError, alone
+from grader.lock import alone
 from grader.progress import Progress, visible
 from grader.sandbox import doctor, host
 from grader.submission.find import first_names
@@ -319,7 +319,7 @@ def run(arguments: Arguments, zygote: host.Zygote) -> int:
         return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
     except OSError as error:
         return _failed(errors.of_the_disk(error, arguments.course))
-    except (CourseError, GraderError, LockedError, ValueError) as error:
+    except (GraderError, ValueError) as error:
         return _failed(str(error))
     return 0
 

@@ -24,6 +24,7 @@ from tornado.log import app_log
 from traitlets.config import Config
 
 from grader.authoring.release import keep_if_same
+from grader.errors import CourseError
 from grader.files import folders
 from grader.files.atomic import PUBLIC_FILE, PUBLIC_FOLDER, make_private, new_folder, recover, umask
 from grader.files.course_directory import directory_of
@@ -43,10 +44,6 @@ from grader.submission.students import look_alike, problem_with
 MARKS = "marks.csv"  # where they are exported to
 FAILED = ".failed"  # holds why submissions could not be graded
 DEFAULT_ROOT = Path(__file__).resolve().parent
-
-
-class CourseError(Exception):
-    """Something that the person at the keyboard can mend, said in one line."""
 
 
 @dataclass(frozen=True)

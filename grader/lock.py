@@ -8,11 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from grader.errors import LockedError
+
 LOCK = ".grading.lock"
-
-
-class LockedError(Exception):
-    """Another process grades this course, said in one line."""
 
 
 @contextlib.contextmanager
@@ -25,7 +23,7 @@ def alone(root: Path) -> Iterator[None]:
         root: the course's folder.
 
     Raises:
-        NotAlone: another process holds it.
+        LockedError: another process holds it.
         OSError: the file cannot be written.
     """
     with open(os.open(root / LOCK, os.O_CREAT | os.O_RDWR, 0o600), "r+", encoding="ascii") as file:

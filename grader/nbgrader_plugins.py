@@ -16,15 +16,12 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Integer
 
+from grader.errors import GradingError, ReleaseError, SandboxError
 from grader.submission import timestamps
 
 if TYPE_CHECKING:
     from grader.grading.pool import GradingJob, Judge
     from grader.sandbox.host import Zygote
-
-
-class ReleaseError(Exception):
-    """An assignment that cannot be released, in one line that says why."""
 
 
 class WritePublicCases(NbGraderPreprocessor):
@@ -68,10 +65,6 @@ class BoundWhatIsShown(NbGraderPreprocessor):
         return nb, resources
 
 
-class GradingError(Exception):
-    """A submission that was not graded, in one line that says why."""
-
-
 class GradeInSandbox(NbGraderPreprocessor):
     """Grades a submission with the engine, in place of nbgrader's own repair and execution.
 
@@ -102,7 +95,6 @@ class GradeInSandbox(NbGraderPreprocessor):
         from grader.grading.fingerprint import fingerprint
         from grader.grading.plain_check import NUMBER_OF_SEEDS
         from grader.grading.pool import GradingJob, Submission, private_folders
-        from grader.sandbox.host import SandboxError
 
         submission = Submission(own["student"], own["assignment"], folder)
         solutions = Path(coursedir.root, coursedir.source_directory).resolve()
@@ -141,7 +133,7 @@ def _sandbox(isolated: bool) -> Zygote:
         if problem:
             raise GradingError(f"{problem}. For code that you trust: c.GradeInSandbox.isolated = False")
         zygote = host.Zygote(isolated)
-        with contextlib.suppress(host.SandboxError):  # the judge starts it again, and says why it cannot
+        with contextlib.suppress(SandboxError):  # the judge starts it again, and says why it cannot
             zygote.start()
         _zygotes[isolated] = zygote
     return _zygotes[isolated]

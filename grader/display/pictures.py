@@ -11,6 +11,8 @@ import re
 import struct
 from dataclasses import dataclass
 
+from grader.errors import PictureError
+
 MAX_PIXELS = 8_000_000  # of a picture
 MAX_NOTEBOOK_PIXELS = 50_000_000
 
@@ -20,10 +22,6 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The segments of a JPEG that hold its size.
 _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
-
-
-class PictureError(ValueError):
-    """A picture is not shown; the message says why in a few words."""
 
 
 @dataclass

@@ -30,6 +30,7 @@ from sqlalchemy import text
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict
 
+from grader.errors import LostMarksError
 from grader.files.atomic import make_private
 from grader.gradebook.backup import back_up, make_private_gradebook, patient
 from grader.gradebook.marks import one_transaction
@@ -37,10 +38,6 @@ from grader.gradebook.marks import one_transaction
 MAX_NAMED = 5  # marks that a message names
 
 _Row = TypeVar("_Row", Grade, Comment)
-
-
-class LostMarksError(Exception):
-    """A cell that is gone has marks or comments that a person gave, said in one line."""
 
 
 class KeepMarks(SaveCells):

@@ -27,8 +27,9 @@ from d2lblocks.checking.report import Progress, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
-from grader.display.pictures import PictureError, Pictures
-from grader.sandbox.host import SandboxError, WorkerSpec, Zygote
+from grader.display.pictures import Pictures
+from grader.errors import PictureError, SandboxError
+from grader.sandbox.host import WorkerSpec, Zygote
 from grader.sandbox.inside.protocol import (
     TOO_LARGE,
     MessageTooLarge,

@@ -34,7 +34,7 @@ from sqlalchemy.exc import ArgumentError
 
 from d2lblocks.checking.exercise import Exercise, read_public
 from grader.authoring.exercise import ExerciseSource, load, points_that_differ
-from grader.errors import SubmissionError
+from grader.errors import GradingError, IsolationError, SandboxError, SubmissionError
 from grader.gradebook.marks import Entry, entry_of
 from grader.grading import engine
 from grader.sandbox import host, processes
@@ -49,10 +49,6 @@ MAX_CONSECUTIVE_LOSSES = 12  # judges
 MAX_JUDGE_MEMORY = 2 * 2**30  # bytes that a judge may take, on top of what it begins with
 JUDGE_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a sandbox
 STEP = 1.0  # seconds between two looks at processes that were stopped
-
-
-class GraderError(Exception):
-    """Nothing can be graded here, for a reason that is said in one line."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ class Judge:
         """Have the zygote import what is slow to import, and know the files of the release; returns at once.
 
         Raises:
-            sandbox.SandboxError: the zygote is gone, or the course cannot be hidden from submissions.
+            SandboxError: the zygote is gone, or the course cannot be hidden from submissions.
         """
         job = self.job
         self.zygote.hide((job.solutions, job.releases, *job.private))
@@ -177,7 +173,7 @@ class Judge:
             problem = points_that_differ(tasks.values(), notebook)
             if problem or not tasks.keys() <= public.keys():
                 why = problem or f"{sorted(tasks.keys() - public.keys())[0]} is new"
-                raise GraderError(f"{assignment} is not the one that was released: {why}; first: python -m grader "
+                raise GradingError(f"{assignment} is not the one that was released: {why}; first: python -m grader "
                                   f"release {assignment}")  # fmt: skip
             self._prepared[assignment] = PreparedAssignment(
                 {name: task.for_grading(self.job.seed, public[name]) for name, task in tasks.items()}, notebook
@@ -188,7 +184,7 @@ class Judge:
         """Grade what a student handed in.
 
         Raises:
-            sandbox.NoWalls: no submission can be isolated here, and none has been.
+            IsolationError: no submission can be isolated here, and none has been.
         """
         prepared = self.prepare(submission.assignment)
         try:
@@ -208,12 +204,12 @@ class Judge:
                 graded = engine.grade(repaired, prepared.exercises, self.zygote, begin, remark)
                 self._walls_stood = True
                 return Outcome(submission, entry_of(graded), notes=repaired.notes)
-            except (host.SandboxError, OSError) as error:
+            except (SandboxError, OSError) as error:
                 if processes.is_about_memory(error):
                     raise
                 fault = error
                 self.zygote.stop()
-        if isinstance(fault, host.IsolationError) and not self._walls_stood:
+        if isinstance(fault, IsolationError) and not self._walls_stood:
             raise fault
         return Outcome(submission, problem=str(fault), ours=True)
 
@@ -232,7 +228,7 @@ class _OutOfMemory:
     """What a judge says when there was no memory for a submission; then it ends itself."""
 
 
-Answer: TypeAlias = "Outcome | GraderError | _OutOfMemory"
+Answer: TypeAlias = "Outcome | GradingError | _OutOfMemory"
 
 
 class JudgeProcess:
@@ -251,7 +247,7 @@ class JudgeProcess:
         self.channel.setblocking(False)
         try:
             zygote = judge.zygote.fork()
-        except host.SandboxError:  # it will have one of its own
+        except SandboxError:  # it will have one of its own
             zygote = host.Zygote(judge.job.isolated)
         context = multiprocessing.get_context("fork")
         self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
@@ -334,9 +330,9 @@ def _answer(judge: Judge, submission: Submission) -> bytes:
     """What became of a submission, as it goes over the channel."""
     try:
         return pickle.dumps(judge.grade(submission))
-    except host.IsolationError as error:
+    except IsolationError as error:
         return pickle.dumps(
-            GraderError(
+            GradingError(
                 f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
                 "For code that you trust there is --no-isolation"
             )
@@ -351,7 +347,7 @@ def _made_ready(job: GradingJob, assignments: Sequence[str], zygote: host.Zygote
     """A judge that knows all the assignments, and whose zygote does.
 
     Raises:
-        GraderError: an assignment cannot be graded, or there is no sandbox.
+        GradingError: an assignment cannot be graded, or there is no sandbox.
     """
     judge = Judge(job, zygote)
     for attempt in range(1, ATTEMPTS + 1):
@@ -363,10 +359,10 @@ def _made_ready(job: GradingJob, assignments: Sequence[str], zygote: host.Zygote
                         step(assignment)
             judge.zygote.wait_until_ready()
             break
-        except host.SandboxError as error:
+        except SandboxError as error:
             judge.zygote.stop()
             if attempt == ATTEMPTS:
-                raise GraderError(f"there is no sandbox: {error}") from error
+                raise GradingError(f"there is no sandbox: {error}") from error
     return judge
 
 
@@ -374,10 +370,10 @@ def _made_ready(job: GradingJob, assignments: Sequence[str], zygote: host.Zygote
 def _said_of(assignment: str) -> Iterator[None]:
     try:
         yield
-    except (host.SandboxError, GraderError):
+    except (SandboxError, GradingError):
         raise
     except Exception as error:
-        raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
+        raise GradingError(f"{assignment} cannot be graded: {_where(error)}") from error
 
 
 def _where(error: Exception) -> str:
@@ -407,7 +403,7 @@ def run(
             does not count.
 
     Raises:
-        GraderError: nothing can be graded here.
+        GradingError: nothing can be graded here.
     """
     torch.set_num_threads(1)  # from here on no thread, so that forking is sound
     left = deque(submissions)
@@ -445,7 +441,7 @@ def run(
                 except EOFError:
                     answer = None
                     problem = "the process that judged it was killed"
-                if isinstance(answer, GraderError):
+                if isinstance(answer, GradingError):
                     raise answer
                 if isinstance(answer, Outcome):
                     lost_in_a_row = 0
@@ -461,7 +457,7 @@ def run(
                 posts[posts.index(post)] = JudgeProcess(judge)
                 lost[submission] += 1
                 if lost_in_a_row >= MAX_CONSECUTIVE_LOSSES:
-                    raise GraderError(
+                    raise GradingError(
                         f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
                         f"(--jobs, now {jobs})? What is graded is kept"
                     )

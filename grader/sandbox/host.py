@@ -30,6 +30,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grader.errors import IsolationError, SandboxError
 from grader.files import folders
 from grader.sandbox import processes
 from grader.sandbox.inside import namespaces, reach
@@ -46,14 +47,6 @@ EXIT_TIMEOUT = 2.0  # the kernel closes a process's files before it is gone
 ATTEMPTS = 3
 # What root's zygote needs, to make its workers somebody else's and to end them.
 _NEEDED_BY_ROOT = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
-
-
-class SandboxError(Exception):
-    """The sandbox cannot be had or was lost: our fault, never the student's. One line that says what to do."""
-
-
-class IsolationError(SandboxError):
-    """A submission could not be given walls of its own; none of its code has been run."""
 
 
 def bubblewrap() -> Path | None:
@@ -599,7 +592,7 @@ class Zygote:
             The channel to it; its walls stand.
 
         Raises:
-            NoWalls: it could not be walled in.
+            IsolationError: it could not be walled in.
             SandboxError: the zygote is gone, or the worker before it began.
         """
         self.wait_until_ready()

@@ -15,7 +15,8 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from grader.display import characters
-from grader.display.pictures import PictureError, Pictures
+from grader.display.pictures import Pictures
+from grader.errors import PictureError
 from grader.submission.read import source_of
 
 MAX_PICTURES = 20  # in one text cell

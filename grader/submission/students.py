@@ -41,7 +41,7 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def show_differences(group: Iterable[str]) -> str:
-    """Similar names in one line; a name that is not plain ASCII is quoted and escaped, so that the difference is seen."""
+    """Similar names in one line; a name that is not plain ASCII is quoted and escaped, to show the difference."""
     return ", ".join(name if _is_plain(name) else ascii(name) for name in group)
 
 

@@ -12,7 +12,8 @@ from grader.__main__ import main
 from grader.authoring import sample
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
-from grader.course import Course, CourseError
+from grader.course import Course
+from grader.errors import CourseError
 from grader.sandbox import host
 from tests import guide
 from tests.grader.conftest import rely_on

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from grader.__main__ import parser
+from grader.errors import SandboxError
 from grader.gradebook.backup import LOCK_TIMEOUT
 from grader.sandbox import host
 from tests import ROOT
@@ -269,7 +270,7 @@ def test_a_sandbox_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_
         started |= {first, *first.children(recursive=True)}
         zygote._process.kill()
         start = time.monotonic()
-        with pytest.raises(host.SandboxError):
+        with pytest.raises(SandboxError):
             zygote.begin(host.WorkerSpec())
         assert time.monotonic() - start < host.START_TIMEOUT / 2
         zygote.stop()

@@ -12,7 +12,8 @@ from grader.__main__ import main
 from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
-from grader.course import Course, CourseError
+from grader.course import Course
+from grader.errors import CourseError
 from grader.sandbox import host
 from tests import ROOT
 from tests.attacks import NAME, POINTS

@@ -11,7 +11,8 @@ from PIL import Image
 
 from grader.authoring.fill_in import fill_in
 from grader.display import characters
-from grader.display.pictures import MAX_NOTEBOOK_PIXELS, PictureError, Pictures
+from grader.display.pictures import MAX_NOTEBOOK_PIXELS, Pictures
+from grader.errors import PictureError
 from grader.grading import engine
 from grader.submission.read import grade_id_of
 from grader.submission.repair import repair

@@ -12,7 +12,8 @@ import pytest
 from nbgrader.api import Gradebook
 
 from grader.__main__ import main
-from grader.course import Course, CourseError
+from grader.course import Course
+from grader.errors import CourseError
 from grader.gradebook import backup
 from tests.small import FULL, NAME, TEST, cell, cells, hand_in, in_words, make_course, write
 

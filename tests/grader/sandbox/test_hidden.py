@@ -11,6 +11,7 @@ import pytest
 
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.course import Course
+from grader.errors import IsolationError, SandboxError
 from grader.sandbox import host
 from grader.sandbox.inside import reach
 from tests import ROOT
@@ -115,14 +116,14 @@ def test_what_is_hidden_is_looked_for_from_inside(monkeypatch):
     with host.Zygote() as zygote:
         monkeypatch.setattr(host, "_covers", lambda binds, hidden: [])
         zygote.hide([BELOW_USR])
-        with pytest.raises(host.IsolationError, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
+        with pytest.raises(IsolationError, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
             zygote.wait_until_ready()
 
 
 def test_what_python_needs_cannot_be_hidden():
     with host.Zygote() as zygote:
         zygote.hide([Path(os.__file__).parent])
-        with pytest.raises(host.SandboxError, match="because Python or the system's programs lie in it, too"):
+        with pytest.raises(SandboxError, match="because Python or the system's programs lie in it, too"):
             zygote.start()
 
 
