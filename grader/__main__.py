@@ -1,20 +1,19 @@
 """The course from the command line: `python -m grader COMMAND`.
 
-What a command does is in `grader/commands.py`, which brings PyTorch and nbgrader; this module is light, so that help
-comes at once and the sandbox starts while the rest is imported.
+`grader/commands.py` does what a command says, and imports PyTorch and nbgrader. This module imports little, so that
+help is shown at once and the sandbox starts while the rest is imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from grader.errors import SandboxError
-from grader.sandbox import host
+from grader.sandbox import prestart
+from grader.sandbox.processes import default_jobs
 
 HERE = Path(__file__).resolve().parent
 GUIDES = HERE.parent / "book" / "guides"
@@ -81,9 +80,9 @@ def parser() -> argparse.ArgumentParser:
         "autograde",
         """Grade what was handed in and not yet graded.
 
-        Students' code is run in a sandbox; marks go into the gradebook as they are made. What was graded is graded again
-        only if the submission, the release, the reference or the grader has changed. It can be stopped at any time:
-        the same command goes on from there. Exit status 1 if any submission could not be graded.
+        Students' code is run in a sandbox; marks go into the gradebook as they are made. What was graded is graded
+        again only if the submission, the release, the reference or the grader has changed. It can be stopped at any
+        time: the same command goes on from there. Exit status 1 if any submission could not be graded.
         """,
         {
             "": "whatever is due",
@@ -168,8 +167,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_jobs(to: argparse.ArgumentParser) -> None:
-    jobs = host.default_jobs()
-    to.add_argument("--jobs", type=_jobs, default=jobs, metavar="N", help="default: one for each core")
+    to.add_argument("--jobs", type=_jobs, default=default_jobs(), metavar="N", help="default: one for each core")
 
 
 def _renamed(text: str) -> tuple[str, str]:
@@ -190,15 +188,13 @@ def main() -> int:
     """Run one command; an error is one line and exit status 1."""
     arguments = parser().parse_args()
     try:
-        with host.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
-            if arguments.command == "autograde" and (arguments.no_isolation or not host.why_not()):
-                with contextlib.suppress(SandboxError):  # it is started again, and then the reason is said
-                    zygote.start()
-            # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
-            sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-            from grader import commands  # while the zygote starts
+        if arguments.command == "autograde":
+            prestart.prestart(isolated=not arguments.no_isolation)
+        # jsonschema would import it, for a kind of address that no notebook has; it takes a second to import.
+        sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+        from grader import commands  # while the zygote starts
 
-            return commands.run(arguments, zygote)
+        return commands.run(arguments)
     except KeyboardInterrupt:
         print("\ngrader: stopped; what is graded is kept, the same command goes on from here", file=sys.stderr)
         return 130

@@ -22,11 +22,12 @@ from grader import errors
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
 from grader.course import MARKS, Course, Mark, PendingSubmission
-from grader.errors import CourseError, GraderError
+from grader.errors import CourseError, GraderError, SandboxError
 from grader.files.atomic import PUBLIC_FILE, umask, write_file
 from grader.lock import alone
 from grader.progress import Progress, visible
-from grader.sandbox import doctor, host
+from grader.sandbox import doctor
+from grader.sandbox.bubblewrap import require_bubblewrap
 from grader.submission.find import first_names
 from grader.submission.students import key, told_apart
 
@@ -71,8 +72,8 @@ def _sample_class(course: Course, arguments: Arguments) -> list[sample.Student]:
     return [sample.Student(student.name, answers) for student, answers in zip(everybody, own, strict=True) if answers]
 
 
-def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None:
-    """Grade what was handed in and not yet graded, with a zygote that may have been started before."""
+def autograde(course: Course, arguments: Arguments) -> None:
+    """Grade what was handed in and not yet graded."""
     # `--students ada custom_layers` reads as if both were students.
     students = [name for name in arguments.students if not _is_assignment(course, name)]
     named = [name for name in arguments.students if name not in students]
@@ -87,9 +88,11 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
             raise CourseError(f"{student} has handed in none of {', '.join(chosen)}, in {visible(str(place))}{hint}")
     _warn_of_look_alikes(course)
     isolated = not arguments.no_isolation
-    problem = host.why_not() if isolated else ""
-    if problem:
-        raise CourseError(f"{problem}. For code that you trust there is --no-isolation")
+    if isolated:
+        try:
+            require_bubblewrap()
+        except SandboxError as error:
+            raise CourseError(f"{error}. For code that you trust there is --no-isolation") from error
     due: list[PendingSubmission] = []
     for assignment, everything in chosen.items():
         new = [each for each in everything if each.due or arguments.force]
@@ -97,7 +100,10 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
         due += new
         changed = course.settle_lateness(assignment)
         if changed:
-            print(f"  the due date has changed; other points are deducted now: {visible(first_names(changed))}", flush=True)
+            print(
+                f"  the due date has changed; other points are deducted now: {visible(first_names(changed))}",
+                flush=True,
+            )
     if not students:
         for line in course.not_looked_at():
             print(f"  not looked at: {visible(line)}", flush=True)
@@ -105,7 +111,7 @@ def autograde(course: Course, arguments: Arguments, zygote: host.Zygote) -> None
         return
     course.prove_writable()
     progress = Progress(len(due))
-    for outcome in course.grade(due, course.job(arguments.seed, isolated), arguments.jobs, zygote):
+    for outcome in course.grade(due, course.job(arguments.seed, isolated), arguments.jobs):
         progress.add(outcome)
     progress.end()
     if progress.failed:
@@ -129,13 +135,13 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
     if theirs := course.open_to_others():
         close = shlex.join(["chmod", "-R", "go=", *map(str, theirs)])
         print(f"others on this machine can read students' work or marks; to close it: {close}")
-    if found.sandbox:
+    if found.sandbox_problem:
         raise CourseError(
-            f"students' code cannot be isolated here: {found.sandbox}. Grading refuses, unless --no-isolation"
+            f"students' code cannot be isolated here: {found.sandbox_problem}. Grading refuses, unless --no-isolation"
         )
     print("students' code will be isolated")
-    if found.gradebook:
-        raise CourseError(found.gradebook)
+    if found.gradebook_problem:
+        raise CourseError(found.gradebook_problem)
 
 
 def feedback(course: Course, arguments: Arguments) -> None:
@@ -266,6 +272,7 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
 _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
     "release": release,
     "sample": make_sample,
+    "autograde": autograde,
     "feedback": feedback,
     "export": export,
     "status": status,
@@ -289,12 +296,11 @@ def _for_nobody_else() -> Iterator[None]:
         os.umask(before)
 
 
-def run(arguments: Arguments, zygote: host.Zygote) -> int:
+def run(arguments: Arguments) -> int:
     """Run one command; an error is one line and exit status 1.
 
     Args:
         arguments: what `grader.__main__.parser` read.
-        zygote: for students' code, perhaps started before.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a student calls a file need not be text
@@ -305,10 +311,7 @@ def run(arguments: Arguments, zygote: host.Zygote) -> int:
         gradebook = course.directory.db_url
         mask = contextlib.nullcontext() if arguments.command in _PUBLIC else _for_nobody_else()
         with mask, alone(course.root) if arguments.alone else contextlib.nullcontext():
-            if arguments.command == "autograde":
-                autograde(course, arguments, zygote)
-            else:
-                _COMMANDS[arguments.command](course, arguments)
+            _COMMANDS[arguments.command](course, arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # who read this, `head` or a pager, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

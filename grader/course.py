@@ -7,7 +7,6 @@ import copy
 import logging
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import warnings
@@ -32,12 +31,12 @@ from grader.gradebook.backup import FOLDER as BACKUPS
 from grader.gradebook.backup import file_of, make_private_gradebook, patient
 from grader.gradebook.marks import FINGERPRINT, Marks, failure, keep_failure, write_notebook
 from grader.grading.fingerprint import fingerprint
-from grader.grading.plain_check import NUMBER_OF_SEEDS
-from grader.grading.pool import GradingJob, Outcome, Submission, private_folders, run
+from grader.grading.job import GradingJob, Submission, new_seed, private_folders
+from grader.grading.outcome import Outcome
+from grader.grading.pool import grade_submissions
 from grader.lock import LOCK
 from grader.publishing.export import ExportMarks, by_hand
 from grader.publishing.feedback import Page, Writer, Written, pages
-from grader.sandbox.host import Zygote
 from grader.submission import timestamps
 from grader.submission.students import look_alike, problem_with
 
@@ -293,12 +292,10 @@ class Course:
             seed: of the secret cases; a new one if None.
             isolated: whether students' code runs in the sandbox.
         """
-        chosen = secrets.randbelow(NUMBER_OF_SEEDS) if seed is None else seed
+        chosen = new_seed() if seed is None else seed
         return GradingJob(self.solutions, self.exercises, chosen, isolated, private_folders(self.directory))
 
-    def grade(
-        self, due: Sequence[PendingSubmission], job: GradingJob, jobs: int, zygote: Zygote | None = None
-    ) -> Iterator[Outcome]:
+    def grade(self, due: Sequence[PendingSubmission], job: GradingJob, jobs: int) -> Iterator[Outcome]:
         """Grade submissions with the engine, and enter their marks.
 
         Each is entered as it is done; what is stopped in between is due again, and nothing else is.
@@ -307,7 +304,6 @@ class Course:
             due: which.
             order: what to grade.
             jobs: how many at a time.
-            zygote: one that may have been started before.
         """
         depends_on = {(each.student, each.assignment): each.depends_on for each in due}
         with self.gradebook() as gradebook:
@@ -319,7 +315,7 @@ class Course:
                     raise CourseError(message) from None
                 recover(job.releases / assignment)
             marks = Marks(gradebook, self.config)
-            for outcome in run(job, due, jobs, zygote):
+            for outcome in grade_submissions(job, due, jobs):
                 if outcome.entry is not None:
                     student, assignment = outcome.submission.student, outcome.submission.assignment
                     handed_in = timestamps.read(outcome.submission.folder)

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from grader.grading.pool import Outcome
+from grader.grading.outcome import Outcome
 
 
 class Progress:

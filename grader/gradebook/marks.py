@@ -6,13 +6,9 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
-from nbformat.notebooknode import NotebookNode
-from nbgrader import utils
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment, SubmittedNotebook
 from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
@@ -21,37 +17,9 @@ from traitlets.config import Config
 
 from grader.files import folders
 from grader.files.atomic import make_private, new_folder, write_file
+from grader.grading.outcome import Entry
 
 FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What nbgrader keeps of a graded submission.
-
-    Attributes:
-        notebook: the autograded notebook, as JSON.
-        scores: by `grade_id`; None where a person has to give the mark.
-        comments: by `grade_id`; None where there is nothing to say.
-    """
-
-    notebook: str
-    scores: dict[str, float | None]
-    comments: dict[str, str | None]
-
-
-def entry_of(notebook: NotebookNode) -> Entry:
-    """What to enter for a graded notebook, as nbgrader's `SaveAutoGrades` would."""
-    scores: dict[str, float | None] = {}
-    comments: dict[str, str | None] = {}
-    for cell in notebook.cells:
-        if utils.is_grade(cell):
-            scores[cell.metadata.nbgrader.grade_id], _ = utils.determine_grade(cell)
-        if utils.is_solution(cell) or utils.is_task(cell):
-            untouched = cell.metadata.nbgrader.get("checksum") == utils.compute_checksum(cell)
-            answer = "No response." if untouched and not utils.is_task(cell) else None
-            comments[cell.metadata.nbgrader.grade_id] = answer
-    return Entry(nbformat.v4.writes(notebook), scores, comments)
 
 
 class Marks:
@@ -178,18 +146,18 @@ def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str
         (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
 
 
-def keep_failure(path: Path, depends_on: str, problem: str) -> None:
+def keep_failure(path: Path, depends_on: str, problem: str | None) -> None:
     """Remember why a submission could not be graded, or that it could.
 
     Args:
         path: of a file; each submission has its own.
         depends_on: what grading it depends on, as a fingerprint.
-        problem: empty if it could be graded.
+        problem: None if it could be graded.
 
     Raises:
         OSError: the file cannot be written.
     """
-    if not problem:
+    if problem is None:
         path.unlink(missing_ok=True)
         return
     make_private(path.parent)

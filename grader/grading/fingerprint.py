@@ -1,8 +1,9 @@
-"""What a mark depends on, as a fingerprint: a submission is graded again when its fingerprint has changed.
+"""What a mark depends on, as a fingerprint: a submission is graded again if its fingerprint has changed.
 
-It covers the submission, the assignment, the code that gives marks, and the versions of what students' code runs
-with. What is deducted for being late is worked out apart, without grading. Texts are not covered: comments,
-docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows them.
+The fingerprint covers the submission, the assignment, the code that gives marks, and the versions of the packages
+that students' code uses. Penalties for being late are computed elsewhere, without grading. Texts are not covered:
+comments, docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows new
+ones.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.files import folders
-from grader.sandbox import host
 from grader.submission import find, read, timestamps
 
 if TYPE_CHECKING:
-    from grader.grading.pool import GradingJob, Submission
+    from grader.grading.job import GradingJob, Submission
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "IPython", "nbgrader", "nbformat")
-# Where marks are given, where students' code runs, and what students import.
+# Modules that give marks, that run students' code, and that students import.
 ROOTS = ("grader.grading.pool", "grader.sandbox.inside.zygote", "d2lblocks")
-# What is for reading only: arguments of `ExerciseSource` and of `Check` in the author's files, by position or by name.
+# Texts for readers: arguments of `ExerciseSource` and of `Check` in the author's files, by position or by name.
 _TEXTS: dict[str, dict[str, int | None]] = {
     "ExerciseSource": {"mistakes": 6, "alternatives": 7},
     "Check": {"title": 1, "hints": 4},
@@ -41,12 +42,12 @@ File = tuple[Path, int, int]  # the time of its last change, its size
 
 
 def fingerprint(job: GradingJob, submission: Submission) -> str:
-    """What the marks of a submission depend on. Not the seed: any other is as good."""
+    """What the marks of a submission depend on. The seed is not part of it: any seed is as good as another."""
     digest = _Digest(versions(job, submission.assignment))
-    with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
+    with contextlib.suppress(OSError):  # a folder that cannot be read; grading reports it
         attempts = find.attempts(submission.folder, submission.assignment)
         for path in find.notebooks(submission.folder):
-            # Of several attempts the newest is graded: which one that is, the times of their files may say.
+            # Of several attempts the newest is graded, and the times of the files may decide which one that is.
             time = path.stat().st_mtime_ns if path in attempts and len(attempts) > 1 else 0
             digest.add(os.fsencode(path.name), content(path) if path in attempts else b"", time)
     digest.add(timestamps.content(submission.folder) or b"")
@@ -60,7 +61,7 @@ def versions(job: GradingJob, assignment: str) -> str:
         digest.add(package, importlib.metadata.version(package))
     for name, path in sorted(sources().items()):
         digest.add(name, _code(_file(path), ()))
-    # Not the whole paths: a course that has been moved is the same course.
+    # Names, not whole paths: a course that has been moved is the same course.
     for path in _files_of(job.solutions / assignment):
         if path.suffix == ".py":
             digest.add(path.name, _code(_file(path), _NAMES))
@@ -69,19 +70,19 @@ def versions(job: GradingJob, assignment: str) -> str:
     for path in _files_of(job.releases / assignment):
         if path.suffix == ".ipynb":
             digest.add(path.name, _release(_file(path)))
-        elif path.name != "public.json":  # which follows from the rest, and says what is checked in words
+        elif path.name != "public.json":  # which follows from the rest, and describes the checks in words
             digest.add(path.name, content(path))
     return digest.hex()
 
 
 def state(job: GradingJob, assignment: str) -> tuple[File, ...]:
-    """The files of an assignment as they are now: for who keeps what was read from them."""
+    """The files of an assignment as they are now: whoever keeps what it read from them compares this."""
     folders = (job.solutions / assignment, job.releases / assignment)
     return tuple(_file(path) for folder in folders for path in _files_of(folder))
 
 
 def content(path: Path) -> bytes:
-    """What is in a file, or what there is instead: it may be larger than memory, or closed to us."""
+    """The bytes of a file; its size if it is too large, or the error if it cannot be read."""
     try:
         size = path.stat().st_size
         return path.read_bytes() if size <= read.MAX_BYTES else f"{size} bytes".encode()
@@ -90,7 +91,7 @@ def content(path: Path) -> bytes:
 
 
 class _Digest:
-    """A digest of a list: where one thing ends and the next begins makes a difference."""
+    """A digest of a list of things. The boundaries between them count, too."""
 
     def __init__(self, *things: object) -> None:
         self._hash = hashlib.sha256()
@@ -121,8 +122,8 @@ def _file(path: Path) -> File:
 
 
 def sources() -> dict[str, Path]:
-    """The modules of ours that take part in giving marks, by name: those that `ROOTS` import, and so on."""
-    return _sources(host.ROOT)
+    """The files of our modules that take part in giving marks, by name: all that `ROOTS` import, directly or not."""
+    return _sources(ROOT)
 
 
 @functools.lru_cache
@@ -141,7 +142,7 @@ def _sources(root: Path) -> dict[str, Path]:
 
 
 def _where(root: Path, name: str) -> Path | None:
-    """The file of a module, if it is one of ours."""
+    """The file of a module; None if it is not ours."""
     if name.partition(".")[0] not in ("grader", "d2lblocks"):
         return None
     at = root.joinpath(*name.split("."))
@@ -159,11 +160,11 @@ def _imports(module: ast.Module) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=512)
 def _code(file: File, names: tuple[str, ...]) -> bytes:
-    """What a program does, without what is only for reading.
+    """The code of a program, without texts that are only for reading.
 
     Args:
-        file: read again when it has changed, for a grader that lives as long as a server.
-        names: if it defines one of these, only what they need of it counts.
+        file: read again if it has changed: the grader may run as long as a server.
+        names: if it defines one of these, only the statements that they need count.
     """
     data = content(file[0])
     try:
@@ -175,7 +176,7 @@ def _code(file: File, names: tuple[str, ...]) -> bytes:
 
 
 class _Texts(ast.NodeTransformer):
-    """Takes out docstrings, and the arguments of `_TEXTS`."""
+    """Removes docstrings, and the arguments in `_TEXTS`."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)
@@ -200,7 +201,7 @@ class _Texts(ast.NodeTransformer):
 
 def _needed(module: ast.Module, names: tuple[str, ...]) -> list[ast.stmt]:
     """The statements of a module that these names need: those that bind them, what these need in turn, and all
-    that bind nothing, because they may do anything. The whole module if it binds none of the names."""
+    statements that bind nothing, because they may do anything. The whole module if it binds none of the names."""
     bound = [_bound(statement) for statement in module.body]
     if not set(names) & set().union(*bound):
         return module.body
@@ -233,7 +234,7 @@ def _bound(statement: ast.stmt) -> set[str]:
 
 @functools.lru_cache(maxsize=64)
 def _release(file: File) -> bytes:
-    """Of a released notebook what a mark depends on: its code, and the cells that are worth points."""
+    """What a mark depends on in a released notebook: its code, and the cells that are worth points."""
     data = content(file[0])
     try:
         cells = [_cell(cell) for cell in json.loads(data)["cells"]]
@@ -244,7 +245,9 @@ def _release(file: File) -> bytes:
 
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     own = cell["metadata"].get("nbgrader", {})
-    by_hand = bool(own.get("solution") or own.get("task"))  # also its text: whether it was answered is told by that
+    by_hand = bool(
+        own.get("solution") or own.get("task")
+    )  # its text counts, too: it tells whether the cell was answered
     if cell["cell_type"] != "code" and not by_hand and not own.get("grade"):
         return {}
     return {

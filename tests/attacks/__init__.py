@@ -12,7 +12,8 @@
 All are for `custom_layers`. `centered_layer` is answered rightly and stands before `my_linear`, in whose cell most
 attacks are made; the exercises behind it are answered rightly, too.
 `tests/grader/sandbox/test_attacks.py` hands them all in to one class, and `tests/stress/attacks.py` shows what
-nbgrader's own command does with them. Each attack proves that it got as far as its attempt (see `Attack`): one that dies before proves nothing about the grader.
+nbgrader's own command does with them. Each attack proves that it got as far as its attempt (see `Attack`): one that
+dies before proves nothing about the grader.
 
 Never run one of these cells outside of a sandbox.
 """

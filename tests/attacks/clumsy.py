@@ -140,7 +140,9 @@ Mishap = partial(Attack, least=8, most=8, clumsy=True)
 CLUMSY = (
     Mishap("noisy", "warns, prints to standard error, shows a progress bar", notebook=be_noisy, shows="Noise xxx"),
     Mishap("deleted_test", "deletes an autograde cell", notebook=delete_test, says="have been put back"),
-    Mishap("edited_test", "edits an autograde cell", notebook=change_test, says="is locked; your change of it was undone"),
+    Mishap(
+        "edited_test", "edits an autograde cell", notebook=change_test, says="is locked; your change of it was undone"
+    ),
     Mishap("duplicated_cell", "copies cells, ids included", notebook=duplicate, says="more than once"),
     Mishap(
         "reordered",

@@ -14,14 +14,14 @@ from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.course import Course
 from grader.errors import CourseError
-from grader.sandbox import host
 from tests import guide
 from tests.grader.conftest import rely_on
+from tests.isolation import isolation_problem
 from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
 # Where there is no sandbox the class is graded nevertheless; tests/grader/grading/test_engine.py says what is missing.
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
+ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,15 @@ import pytest
 from grader.__main__ import parser
 from grader.errors import SandboxError
 from grader.gradebook.backup import LOCK_TIMEOUT
-from grader.sandbox import host
+from grader.sandbox.bubblewrap import START_TIMEOUT, find_bubblewrap
+from grader.sandbox.zygote import WorkerSpec, Zygote
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.stress.kills import ASSIGNMENT, Trial, _kind, isolated
 
 TIMEOUT = 600  # seconds, for what takes ten on a machine with nothing else to do
-BUBBLEWRAP = host.bubblewrap()
-mounts = pytest.mark.skipif(bool(host.why_not()), reason=f"nothing can be mounted here: {host.why_not()}")
+BUBBLEWRAP = find_bubblewrap()
+mounts = pytest.mark.skipif(bool(isolation_problem()), reason=f"nothing can be mounted here: {isolation_problem()}")
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +265,7 @@ def test_a_sandbox_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_
     """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
     started = set()
     for delay in range(24):
-        zygote = host.Zygote()
+        zygote = Zygote()
         zygote.start()
         time.sleep(delay / 4000)
         first = psutil.Process(zygote._process.pid)
@@ -271,8 +273,8 @@ def test_a_sandbox_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_
         zygote._process.kill()
         start = time.monotonic()
         with pytest.raises(SandboxError):
-            zygote.begin(host.WorkerSpec())
-        assert time.monotonic() - start < host.START_TIMEOUT / 2
+            zygote.start_worker(WorkerSpec())
+        assert time.monotonic() - start < START_TIMEOUT / 2
         zygote.stop()
     _, left = psutil.wait_procs(
         started, timeout=TIMEOUT

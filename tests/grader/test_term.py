@@ -14,11 +14,11 @@ from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.course import Course
 from grader.errors import CourseError
-from grader.sandbox import host
 from tests import ROOT
 from tests.attacks import NAME, POINTS
+from tests.isolation import isolation_problem
 
-ISOLATION = ("--no-isolation",) if host.why_not() or host.try_isolation() else ()
+ISOLATION = ("--no-isolation",) if isolation_problem() else ()
 FULL = sum(POINTS.values())
 EXERCISE = "centered_layer"
 

@@ -45,7 +45,7 @@ from grader.authoring import sample
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.files import folders
-from grader.sandbox.host import default_jobs
+from grader.sandbox.processes import default_jobs
 from grader.submission.repair import repair
 from tests.stress.plain import make_plain
 

@@ -13,7 +13,7 @@ from grader.authoring.fill_in import fill_in
 from grader.display import characters
 from grader.display.pictures import MAX_NOTEBOOK_PIXELS, Pictures
 from grader.errors import PictureError
-from grader.grading import engine
+from grader.grading.outputs import cell_outputs
 from grader.submission.read import grade_id_of
 from grader.submission.repair import repair
 from grader.submission.sanitize import sanitize_cell
@@ -112,7 +112,7 @@ def test_what_is_no_picture_is_not_shown(mime, data):
 def test_outputs_and_attachments_are_counted():
     bomb, small = (base64.b64encode(png(size, size)).decode() for size in (16_000, 10))
     answer = {"outputs": [{"output_type": "display_data", "data": {"image/png": each}} for each in (bomb, small)]}
-    first, second = engine._outputs(answer, 1, Pictures())
+    first, second = cell_outputs(answer, 1, Pictures())
     assert list(first.data) == ["text/plain"]
     assert "a picture is not shown: it has 16,000 × 16,000 pixels" in first.data["text/plain"]
     assert second.data == {"image/png": small}
@@ -143,9 +143,7 @@ def test_what_people_write_stays_as_it_is(text):
 
 def test_colours_and_progress_bars_of_outputs_stay():
     text = "\x1b[31mred\x1b[0m\r50 %"
-    (output,) = engine._outputs(
-        {"outputs": [{"output_type": "stream", "name": "stdout", "text": text}]}, 1, Pictures()
-    )
+    (output,) = cell_outputs({"outputs": [{"output_type": "stream", "name": "stdout", "text": text}]}, 1, Pictures())
     assert output.text == text
 
 

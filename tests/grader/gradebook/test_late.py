@@ -8,12 +8,12 @@ from grader import nbgrader_plugins
 from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.course import Course
-from grader.sandbox import host
 from grader.submission import timestamps
 from tests import ROOT
 from tests.attacks import NAME
 from tests.attacks.whole_class import make_course
 from tests.grader.test_term import EXERCISE, grade, hand_in
+from tests.isolation import isolation_problem
 
 LATE, EARLY = "2025-05-03 12:00:00 UTC", "2025-04-03 12:00:00 UTC"
 # What becomes of the time stamp of a student who was late.
@@ -83,7 +83,7 @@ def before(course):
 @pytest.fixture(scope="module")
 def graded(course, before):
     """By nbgrader's own command two of them, by ours the others."""
-    if not (host.why_not() or host.try_isolation()):
+    if not isolation_problem():
         for student in ("gone", "no-date"):
             result = course.api.autograde(NAME, student)
             assert result["success"], result["log"]

@@ -1,4 +1,4 @@
-"""The engine and the wire, part by part. What submissions do to them is in test_attacks.py."""
+"""The engine and the messages of its workers, part by part. What submissions do to them is in test_attacks.py."""
 
 import ast
 import contextlib
@@ -21,18 +21,21 @@ from nbconvert import HTMLExporter
 from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
-from grader.grading import fingerprint, pool
-from grader.sandbox import host
+from grader.grading import fingerprint
+from grader.grading.job import GradingJob, Submission
+from grader.grading.submission_grader import SubmissionGrader
 from grader.sandbox.inside import protocol, seccomp
+from grader.sandbox.zygote import WorkerSpec
 from grader.submission.find import find_notebook
 from grader.submission.repair import repair
 from grader.submission.sanitize import sanitize_text
 from tests import ROOT
 from tests.attacks import POINTS
+from tests.isolation import isolation_problem
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
@@ -48,14 +51,14 @@ def right():
 
 @pytest.fixture(scope="module")
 def judge():
-    made = pool.Judge(pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made = SubmissionGrader(GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     yield made
     made.zygote.stop()
 
 
 def grade(judge, student, folder):
-    return judge.grade(pool.Submission(student, NAME, folder))
+    return judge.grade(Submission(student, NAME, folder))
 
 
 def notebook_of(outcome):
@@ -110,7 +113,7 @@ def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(judge, rel
     assert one.entry == other.entry
 
 
-# --- the wire -----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------------
 
 
 def exchange(data):
@@ -171,7 +174,7 @@ def test_system_calls_are_refused_and_others_are_not(judge):
     numbers = seccomp.refused()
     if not numbers:
         pytest.skip(f"no numbers of system calls are known for {platform.machine()}")
-    channel = judge.zygote.begin(host.WorkerSpec())
+    channel = judge.zygote.start_worker(WorkerSpec())
     source = (
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
@@ -201,7 +204,7 @@ def refused(what):
 """
     expected = ("EPERM", "EAFNOSUPPORT", -1, "ENOSYS", True, None, b"1\n", None, [None, None])
     assert _said(judge.zygote, channel, source) == expected
-    judge.zygote.end(channel)
+    judge.zygote.end_worker(channel)
 
 
 def _said(zygote, channel, source):
@@ -212,10 +215,10 @@ def _said(zygote, channel, source):
 
 
 @isolated
-def test_twins_submissions_do_not_reach_each_other(judge):
+def test_submissions_of_forked_zygotes_do_not_reach_each_other(judge):
     """They run at the same time and in the same sandbox."""
     first, second = judge.zygote.fork(), judge.zygote.fork()
-    one, other = first.begin(host.WorkerSpec()), second.begin(host.WorkerSpec())
+    one, other = first.start_worker(WorkerSpec()), second.start_worker(WorkerSpec())
     try:
         _said(first, one, "import os\nterminal = os.openpty()\nos.ttyname(terminal[1])")
         source = """
@@ -233,7 +236,7 @@ before
         assert {each.nice() for each in ours if each.name() in ("zygote", "bwrap")} == {0}
     finally:
         for zygote, channel in ((first, one), (second, other)):
-            zygote.end(channel)
+            zygote.end_worker(channel)
             zygote.stop()
 
 
@@ -243,14 +246,14 @@ def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
     ours = psutil.Process()
     source = "import subprocess\nfor _ in range(30):\n    subprocess.Popen(['sleep', '60'])"
     for _ in range(10):
-        channel = judge.zygote.begin(host.WorkerSpec())
+        channel = judge.zygote.start_worker(WorkerSpec())
         protocol.send(channel, {"do": "run", "source": source, "seconds": 300})
-        assert protocol.receive(channel)["raised"] == ""
+        assert protocol.receive(channel)["raised"] is None
         (submission,) = (each for each in ours.children(recursive=True) if each.name() == "submission")
         submission.kill()
         with pytest.raises(protocol.ProtocolError):
             protocol.receive(channel)
-        assert judge.zygote.end(channel, lost=True) == "killed"
+        assert judge.zygote.end_worker(channel, closed=True) is protocol.Ending.KILLED
 
 
 def shown(*cells):
@@ -327,10 +330,10 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
             file.truncate(50 * 2**20)
     _, (note,) = find_notebook(folder, NAME)
     assert note.endswith("04.ipynb and 35 more.")
-    job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
+    job = GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
     read, content = [], fingerprint.content
     monkeypatch.setattr(fingerprint, "content", lambda path: read.append(path) or content(path))
-    fingerprint.fingerprint(job, pool.Submission("ada", NAME, folder))
+    fingerprint.fingerprint(job, Submission("ada", NAME, folder))
     assert [path for path in read if path.parent == folder] == [folder / f"{NAME}.ipynb"]
 
 
@@ -366,5 +369,5 @@ def test_a_message_of_millions_of_values_is_refused_before_it_takes_memory():
         (r'"\udc00\ud83d\ude00\ud83d"', "?\N{GRINNING FACE}?"),
     ],
 )
-def test_half_a_character_becomes_a_question_mark(text, read):
+def test_a_lone_surrogate_becomes_a_question_mark(text, read):
     assert protocol.parse(text) == read

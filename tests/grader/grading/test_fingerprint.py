@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from grader.grading import fingerprint
-from grader.grading.pool import GradingJob, Submission
-from grader.sandbox import host
+from grader.grading.job import GradingJob, Submission
 from tests import ROOT
 
 NAME = "layers_and_blocks"
@@ -34,7 +33,7 @@ def copied(tmp_path_factory):
 @pytest.fixture
 def now(copied, monkeypatch):
     """What gives the fingerprint as it is now."""
-    monkeypatch.setattr(host, "ROOT", copied)
+    monkeypatch.setattr(fingerprint, "ROOT", copied)
     job = GradingJob(copied / "solutions", copied / "exercises", seed=1)
 
     def give(**more):
@@ -68,7 +67,7 @@ SOLUTION = f"solutions/{NAME}/mlp.py"
     [
         ("grader/sandbox/doctor.py", "return", "return None or"),
         ("grader/authoring/mistakes_page.py", "import", "import os\nimport"),
-        ("grader/grading/engine.py", "MAX_WORKERS = 12", "# A comment.\nMAX_WORKERS  =  12"),
+        ("grader/sandbox/worker_client.py", "MAX_WORKERS = 12", "# A comment.\nMAX_WORKERS  =  12"),
         ("grader/grading/engine.py", "Run a submission and judge it.", "Another docstring."),
         (SOLUTION, "from __future__", "# A comment.\nfrom __future__"),
         (SOLUTION, "The layers are in a Python list", "The layers are in a list of Python"),

@@ -14,13 +14,13 @@ from grader.authoring.exercise import load
 from grader.course import Course
 from grader.display import bounds
 from grader.publishing import feedback
-from grader.sandbox import host
 from tests import ROOT
 from tests.attacks import NAME, POINTS
 from tests.attacks.whole_class import make_course
 from tests.grader.test_term import hand_in, run
+from tests.isolation import isolation_problem
 
-ISOLATION = ("--no-isolation",) if host.why_not() or host.try_isolation() else ()
+ISOLATION = ("--no-isolation",) if isolation_problem() else ()
 NAMES = ("ada", "x [abc]", "x*", "x")
 BY_HAND = "test_my_linear"
 

@@ -11,12 +11,12 @@ import nbformat
 import pytest
 
 from grader.__main__ import main
-from grader.sandbox import host
 from tests.attacks import ATTACKED, ATTACKS, MARK, NAME, POINTS, READ, Attack, shown_in
 from tests.attacks.base import ATTEMPT
 from tests.attacks.whole_class import FIRST, grade_everybody, mallory, neighbour, notebook_of
+from tests.isolation import isolation_problem
 
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from grader.authoring.fill_in import fill_in
 from grader.errors import SubmissionError
-from grader.grading import fingerprint, pool
+from grader.grading import fingerprint
+from grader.grading.job import GradingJob, Submission
 from grader.submission.find import MAX_ATTEMPTS, find_notebook
 from grader.submission.read import grade_id_of, read_notebook, source_of
 from grader.submission.repair import is_answered, repair
@@ -414,9 +415,9 @@ def test_folders_in_folders_in_folders_are_no_submission(hand_in):
 
 
 def test_what_is_graded_decides_whether_it_is_graded_again(hand_in, release):
-    job = pool.GradingJob(ROOT / "solutions", ROOT / "exercises", seed=1)
+    job = GradingJob(ROOT / "solutions", ROOT / "exercises", seed=1)
     folder = hand_in(**{"custom_layers": OLD, "custom_layers__(1)": NEW})
-    submission = pool.Submission("ada", NAME, folder)
+    submission = Submission("ada", NAME, folder)
     prints = [fingerprint.fingerprint(job, submission)]
     (folder / "custom_layers (1).ipynb").write_text("changed")
     prints.append(fingerprint.fingerprint(job, submission))

@@ -13,12 +13,12 @@ from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import assignments, load
 from grader.files import folders
 from grader.grading import fingerprint
-from grader.sandbox import host
 from grader.submission import students
 from tests import ROOT
 from tests.attacks import NAME
 from tests.attacks.whole_class import make_course
 from tests.grader.test_term import EXERCISE, grade, hand_in, run
+from tests.isolation import isolation_problem
 
 DECOMPOSED = "Zoe\N{COMBINING DIAERESIS}"
 ODD = ("x [abc]", "x*", "-x", "Zoë", DECOMPOSED, "ada", "Ada", " ada ", "n" * 200, "anna~", "O'Neil, Ada")
@@ -119,7 +119,7 @@ def test_what_is_left_behind_does_not_make_anything_due(course, said):
 
 
 def test_the_button_of_the_formgrader_grades_who_is_named(course, said):
-    if host.why_not() or host.try_isolation():
+    if isolation_problem():
         pytest.skip("this machine cannot isolate")
     for student in ("x [abc]", "x*"):
         before = {path: path.stat().st_mtime_ns for path in course.autograded.glob(f"*/{NAME}/*.ipynb")}
