@@ -30,6 +30,10 @@ class PictureError(GraderError):
     """A student's picture is not shown; the message says why in a few words."""
 
 
+class PageError(GraderError):
+    """A page of feedback cannot be made; the message says why in a few words."""
+
+
 class ReleaseError(GraderError):
     """An assignment cannot be released."""
 

@@ -27,7 +27,7 @@ class Entry:
 
 
 def entry_of(notebook: NotebookNode) -> Entry:
-    """The entry for a graded notebook, as nbgrader's `SaveAutoGrades` would make it."""
+    """What to enter for a graded notebook: the same as nbgrader's `SaveAutoGrades`."""
     scores: dict[str, float | None] = {}
     comments: dict[str, str | None] = {}
     for cell in notebook.cells:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from grader.display.messages import first_names
 from grader.errors import SubmissionError
 from grader.files import folders
 
 MAX_ATTEMPTS = 20  # in the folder of a submission
-MAX_NAMED = 5  # names in a sentence
 SAME_TIME = 60.0  # seconds: files whose times differ by less were unpacked or copied together
 
 # After the name of an assignment: "(1)", "-1", "-Copy1", "_v2".
@@ -109,12 +109,6 @@ def attempts(folder: Path, assignment: str) -> list[Path]:
     """
     found = _attempts(folder, assignment)
     return [each.path for each in found] if len(found) <= MAX_ATTEMPTS else []
-
-
-def first_names(names: Sequence[str]) -> str:
-    """The first few of many names, and how many more there are; empty if there are no names."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _attempts(folder: Path, assignment: str) -> list[_Attempt]:

@@ -124,9 +124,9 @@ def test_the_sample_class_is_forty_students_who_give_every_answer_of_the_catalog
 def test_everybody_gets_the_marks_that_they_should(course, graded):
     marks = {(mark.student, mark.assignment, mark.exercise): mark for mark in course.marks()}
     assert {key: mark.score for key, mark in marks.items()} == graded
-    by_hand = {key for key, mark in marks.items() if mark.by_hand}
-    assert by_hand
-    assert {exercise for _, _, exercise in by_hand} == {"list_of_modules"}
+    manual = {key for key, mark in marks.items() if mark.needs_manual_grading}
+    assert manual
+    assert {exercise for _, _, exercise in manual} == {"list_of_modules"}
 
 
 def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
@@ -141,7 +141,7 @@ def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
             autograde_plainly(course, submission, seed=5)
             assert rows(course, submission) == before, (submission.student, assignment)
             # What the engine had written, it will write again.
-            assert course.submissions(assignment, [submission.student])[0].due
+            assert course.submissions(assignment, [submission.student])[0].is_pending
     assert main_for(course, "autograde", "--seed", "5", *ISOLATION) == 0
 
 
@@ -205,8 +205,8 @@ def test_export_has_a_row_for_each_submission(course, graded, tmp_path):
         row = rows.pop((student, assignment))
         total = sum(mark for key, mark in graded.items() if key[:2] == (student, assignment))
         assert float(row["raw_score"]) == total
-        assert row["score"] == ("" if row["state"] == "waits for a person" else row["raw_score"])
-    assert {(row["score"], row["state"]) for row in rows.values()} == {("", "not handed in")}
+        assert row["score"] == ("" if row["state"] == "needs manual grading" else row["raw_score"])
+    assert {(row["score"], row["state"]) for row in rows.values()} == {("", "not submitted")}
 
 
 def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catalogue(course, graded, capsys):
@@ -244,12 +244,12 @@ def test_a_mark_of_the_sample_class_that_is_not_the_known_one_is_said(course, gr
 
 
 def test_what_is_graded_is_not_graded_again_unless_it_is_handed_in_again(course, graded):
-    assert not [s for s in course.submissions(NAME) if s.due]
+    assert not [s for s in course.submissions(NAME) if s.is_pending]
     path = course.submitted / "nothing-but-stubs" / NAME / f"{NAME}.ipynb"
     path.touch()
-    assert not [s for s in course.submissions(NAME) if s.due]
+    assert not [s for s in course.submissions(NAME) if s.is_pending]
     path.write_text(path.read_text(encoding="utf-8").replace("# your code here", "# my code here"), encoding="utf-8")
-    assert [s.student for s in course.submissions(NAME) if s.due] == ["nothing-but-stubs"]
+    assert [s.student for s in course.submissions(NAME) if s.is_pending] == ["nothing-but-stubs"]
 
 
 def test_an_answer_in_words_is_marked_by_hand_and_counts(course, graded, sample_class):
@@ -286,7 +286,7 @@ def test_validate_says_what_is_unanswered_and_passes_a_right_answer(course, tmp_
     ("arguments", "line"),
     [
         (["release", "no_such"], "no assignment 'no_such'"),
-        (["autograde", "--students", "nobody"], "nobody has handed in none of"),
+        (["autograde", "--students", "nobody"], "nobody has no submission for"),
     ],
 )
 def test_a_mistake_at_the_keyboard_is_one_line_and_exit_status_1(course, arguments, line, capsys):

@@ -236,7 +236,7 @@ def test_a_submission_that_vanishes_is_said_and_the_others_are_graded(trial):
     shutil.move(trial.course.submitted / last, trial.course.root.parent / last)
     printed, said = running.communicate(timeout=TIMEOUT)
     assert running.returncode == 1
-    assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} is not there any more", printed)
+    assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} no longer exists", printed)
     assert said == "grader: 1 submission could not be graded; see above\n"
     assert {mark.student for mark in trial.course.marks()} == set(others)
     assert {path.name for path in trial.course.autograded.iterdir()} == set(others)
@@ -306,7 +306,7 @@ def test_a_second_grader_says_who_is_at_work_and_goes(trial):
     first = started(trial, jobs=1)
     first.send_signal(signal.SIGSTOP)  # so that it is still at work then
     second = grade(trial)
-    assert is_one_line(second, f"another command is at work on this course: process {first.pid}")
+    assert is_one_line(second, f"another command is working on this course: process {first.pid}")
     first.send_signal(signal.SIGCONT)
     first.communicate(timeout=TIMEOUT)
     assert first.returncode == 0

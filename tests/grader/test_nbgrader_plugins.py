@@ -92,7 +92,7 @@ def test_its_command_grades_in_the_sandbox(course, hand_in):
     noted = nbformat.read(course.autograded / "deleted" / NAME / f"{NAME}.ipynb", as_version=4).cells[0].source
     assert "have been put back" in noted
     # Our command sees that there is nothing left to do.
-    assert not [each for each in course.submissions(NAME, ["ada", "spy", "deleted"]) if each.due]
+    assert not [each for each in course.submissions(NAME, ["ada", "spy", "deleted"]) if each.is_pending]
 
 
 def test_who_is_late_pays_as_with_nbgrader(course, hand_in):

@@ -89,8 +89,8 @@ def test_marks_that_the_gradebook_has_lost_are_given_again(course, lost, capsys)
             gradebook.remove_student("ada")
     assert run(course, "status", NAME) == 0
     said = capsys.readouterr().out
-    assert re.search(r"not graded, or not as it is now: ada.* Run: python -m grader autograde", said)
-    assert "nothing is handed in" not in said
+    assert re.search(r"new or changed since it was graded: ada.* Run: python -m grader autograde", said)
+    assert "there are no submissions" not in said
     assert grade(course) == 0
     assert totals(course) == {"ada": FULL, "bob": 0}
     capsys.readouterr()
@@ -107,7 +107,7 @@ def test_what_is_not_anybodys_submission_is_named(course, capsys):
     assert grade(course) == 0
     said = capsys.readouterr().out
     for name in ("class.zip", "ada/custom_layer", f"zoe/{NAME}.ipynb"):
-        assert f"not looked at: {name}, which" in said
+        assert f"skipped: {name}: it is not" in said
     assert "hidden" not in said
     assert "2 submissions, 0 to grade" in said
 
@@ -170,14 +170,14 @@ def test_what_waits_for_a_person_is_marked_in_the_table(course, capsys):
     assert run(course, "status", NAME) == 0
     said = capsys.readouterr().out
     assert re.search(r"^bob +1\.5\?", said, re.MULTILINE)
-    assert "? waits for a person" in said
+    assert "? needs manual grading" in said
 
 
 def test_control_c_stops_the_feedback_and_leaves_nothing_behind(course, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("grader.publishing.feedback.wait", interrupted)
+    monkeypatch.setattr("grader.publishing.page_writer.wait", interrupted)
     assert run(course, "feedback", NAME) == 130
     assert "2 pages to write" in capsys.readouterr().out
     assert not [path for path in course.feedback_directory.rglob("*") if path.is_file()]

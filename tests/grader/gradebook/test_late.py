@@ -114,10 +114,10 @@ def test_a_due_date_that_changes_changes_what_is_deducted(graded):
     both = {"early", "marked"}
     for date, late in ((datetime(2025, 6, 1), set()), (datetime(2025, 4, 1), both), (None, set())):
         due_on(graded, date)
-        changed = graded.settle_lateness(NAME)
+        changed = graded.update_late_penalties(NAME)
         assert set(changed) >= {"marked"}
         assert {student for student, points in deducted(graded).items() if points} == late
-        assert graded.settle_lateness(NAME) == []
+        assert graded.update_late_penalties(NAME) == []
 
 
 def test_a_time_stamp_is_read_as_nbgrader_writes_it(tmp_path):

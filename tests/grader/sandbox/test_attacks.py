@@ -41,7 +41,7 @@ def test_it_gets_what_it_has_earned(attack, graded, course):
     said = graded.said[mallory(attack)]
     notebook = notebook_of(course, attack)
     assert attack.got_to_its_attempt(said, notebook)
-    assert "the grader's fault" not in said
+    assert "an error of the grader" not in said
     assert said.replace("\n", "").isprintable()  # nothing that a terminal takes for a command
     marks = graded.marks.get(mallory(attack), {})
     assert ("FAILED" in said) == (not attack.graded) == (not marks) == (notebook is None)

@@ -93,8 +93,8 @@ def test_what_no_student_can_be_called_is_named(said):
 def test_names_that_look_like_one_student_are_named(course, said, capsys):
     assert run(course, "status", NAME) == 0
     for told in (said, capsys.readouterr().out):
-        assert "these folders look like one student, and count as 3: ' ada ', Ada, ada\n" in told
-        assert "these folders look like one student, and count as 2: 'Zoe\\u0308', 'Zo\\xeb'\n" in told
+        assert "these 3 folders look like one student, but count as 3: ' ada ', Ada, ada\n" in told
+        assert "these 2 folders look like one student, but count as 2: 'Zoe\\u0308', 'Zo\\xeb'\n" in told
         assert told.count("look like one student") == 2
 
 
@@ -109,13 +109,13 @@ def test_nothing_of_what_is_left_behind_is_released_or_copied(course, said):
 
 
 def test_what_is_left_behind_does_not_make_anything_due(course, said):
-    assert not [each for each in course.submissions(NAME) if each.due]
+    assert not [each for each in course.submissions(NAME) if each.is_pending]
     job = course.job(seed=1)
     before = fingerprint.versions(job, NAME)
     (course.solutions / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
     (course.submitted / "ada" / NAME / ".ipynb_checkpoints" / "another.ipynb").touch()
     assert fingerprint.versions(job, NAME) == before
-    assert not [each for each in course.submissions(NAME) if each.due]
+    assert not [each for each in course.submissions(NAME) if each.is_pending]
 
 
 def test_the_button_of_the_formgrader_grades_who_is_named(course, said):
@@ -144,7 +144,7 @@ def test_names_of_students_and_assignments_are_told_apart(course, said, capsys):
     status, _, error = told("--students", NAME)
     assert (status, error) == (1, f"grader: --students needs the name of a student; {NAME} is an assignment\n")
     status, _, error = told("--students", "ADA")
-    assert "there is ' ada ', Ada, ada" in error
+    assert "similar names: ' ada ', Ada, ada" in error
     assert error.count("\n") == status == 1
 
 
