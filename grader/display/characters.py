@@ -15,7 +15,7 @@ MAX_EMPTY_LINES = 20  # in a row, in code
 MAX_NUMBERS = 1000  # of unseen characters that are shown as numbers, in one text
 MAX_IN_A_ROW = 10
 
-# Control characters, soft hyphens, characters without width, bidirectional controls, fillers, variation selectors, tags.
+# Control characters, soft hyphens, characters without width, bidirectional controls, fillers, selectors, tags.
 _UNSEEN = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
