@@ -24,8 +24,8 @@ c.CourseDirectory.course_id = "layers-and-blocks"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.source_directory = "../solutions"
 c.CourseDirectory.release_directory = "../exercises"
-# Never handed out: references and secret cases, and what editors and systems leave behind.
-c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
+# Never handed out: secret cases (*.py), known answers (*.md), and what editors and systems leave behind.
+c.CourseDirectory.ignore = ["*.py", "*.md", *LEFT_BEHIND]
 
 nbgrader_fixes.apply()
 

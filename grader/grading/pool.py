@@ -149,7 +149,7 @@ class Judge:
     def tasks(self, assignment: str) -> dict[str, ExerciseSource]:
         """The exercises of an assignment, as their author wrote them."""
         if assignment not in self._tasks:
-            self._tasks[assignment] = load(self.job.solutions / assignment).tasks
+            self._tasks[assignment] = load(self.job.solutions / assignment).exercises
         return self._tasks[assignment]
 
     def preload(self, assignment: str) -> None:
