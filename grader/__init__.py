@@ -1,23 +1,23 @@
-"""The instructor's side: exercises as their authors write them, releases, grading and marks, on top of nbgrader.
+"""The instructor's side: from `solutions/` to `exercises/`, and from submissions to marks, on top of nbgrader.
 
-    authoring.py    what a `solutions/<assignment>/reference.py` is made of, and the exercises made from it
-    course.py       nbgrader's course: release, grade, feedback, export
-    class_run.py    many submissions: a judge and a zygote for each core
-    engine.py       one submission: runs it in the sandbox, observes, judges
-    sandbox.py         the sandbox; sandboxed/ is all that it sees of this folder
-    repair.py       from what was handed in to what is graded
-    fingerprint.py  what a mark depends on
-    processes.py    the grader's own processes: continued if stopped, limited in memory
-    record.py       the graded notebook and the marks, as nbgrader keeps them
-    keep_marks.py   a release into the gradebook, which keeps what was given before; backup.py copies it first
-    replace.py      files and folders that are replaced in one step
-    export.py       the marks as a CSV file
-    places.py       where the folders of a course are
-    preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
-    inside.py       the `check` of a notebook that plain nbgrader grades: without a sandbox
-    sample.py       a sample class drawn from the catalogues, with the marks that it must get
-    __main__.py     python -m grader: the command line
-    commands.py     what its commands do
+A submission goes through these folders in this order: submission, sandbox, grading, gradebook, publishing. A folder
+may import what is below it in this list, never what is above it.
 
-The folder is also nbgrader's course root: nbgrader_config.py, gradebook.db, submitted/, autograded/, feedback/.
+    __main__.py      the command line: python -m grader
+    commands.py      what the commands do
+    course.py        one method for each step
+    publishing/      pages of feedback, and the marks as a CSV file
+    gradebook/       marks and comments in nbgrader's database
+    grading/         runs the exercises of a submission, and judges what was observed
+    authoring/       exercises and their known answers, as authors write them; releases
+    submission/      finds, reads and repairs the notebook of a submission
+    sandbox/         runs students' code; `sandbox/inside` is all of this folder that it can see
+    display/         what a person sees: text, pictures, messages
+    files/           folders of a course; files that are replaced in one step
+    errors.py        the exceptions
+
+    nbgrader_config.py, nbgrader_plugins.py, nbgrader_fixes.py   the same steps inside nbgrader and the formgrader
+    lock.py, progress.py                                         one command at a time; how far a grading run is
+
+The folder is also nbgrader's course: `gradebook.db`, `submitted/`, `autograded/` and `feedback/` are made here.
 """

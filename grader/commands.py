@@ -252,7 +252,7 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
     for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
         found.append(one)
         print(f"  {one.assignment}.{one.exercise}: {one.caught} of {one.wrong} caught", file=sys.stderr, flush=True)
-    order = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).tasks)}
+    order = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).exercises)}
     found.sort(key=lambda one: (one.assignment, order[one.exercise]))
     print(accuracy.table(found))
     for one in found:
@@ -270,7 +270,7 @@ def write_mistakes(course: Course, arguments: Arguments) -> None:
     """Write the book's page of common mistakes from the catalogues."""
     chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
     folders = mistakes_page.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = mistakes_page.mistakes_page((load(folder), folder) for folder in folders)
+    page = mistakes_page.mistakes_page(load(folder) for folder in folders)
     if not mistakes_page.same(page, arguments.to):
         write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
     print(f"common mistakes: {arguments.to}")

@@ -37,7 +37,7 @@ class WritePublicCases(NbGraderPreprocessor):
         coursedir = self.parent.parent.coursedir
         source = Path(coursedir.format_path(coursedir.source_directory, ".", resources["nbgrader"]["assignment"]))
         book = address_of_the_book(source)
-        tasks = load(source).tasks
+        tasks = load(source).exercises
         problem = points_that_differ(tasks.values(), nb)
         if problem:
             raise ReleaseError(f"{problem}; change one of the two, in {source}")

@@ -1,8 +1,8 @@
 """What a mark depends on, as a fingerprint: a submission is graded again if its fingerprint has changed.
 
-The fingerprint covers the submission, the assignment, the code that gives marks, and the versions of the packages
-that students' code uses. Penalties for being late are computed elsewhere, without grading. Texts are not covered:
-comments, docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows new
+It covers the submission, the assignment, the code that gives marks, and the versions of the packages that students'
+code uses. Penalties for being late are computed elsewhere, without grading. Texts are not covered: comments,
+docstrings, statements, hints, the catalogues (`solutions/*/*.md`). They change no mark; `autograde --force` shows new
 ones.
 """
 
@@ -30,12 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "IPython", "nbgrader", "nbformat")
 # Modules that give marks, that run students' code, and that students import.
 ROOTS = ("grader.grading.pool", "grader.sandbox.inside.zygote", "d2lblocks")
-# Texts for readers: arguments of `ExerciseSource` and of `Check` in the author's files, by position or by name.
-_TEXTS: dict[str, dict[str, int | None]] = {
-    "ExerciseSource": {"mistakes": 6, "alternatives": 7},
-    "Check": {"title": 1, "hints": 4},
-}
-_NAMES = ("TASK", "TASKS")  # what the author's files define
+# Texts for readers: arguments of `Check` in the author's files, by name, with their positions.
+_TEXTS_OF_A_CHECK = {"title": 1, "hints": 4}
+_EXERCISE = "EXERCISE"  # what such a file defines
 _OF_A_CELL = ("cell_type", "grade", "grade_id", "locked", "points", "solution", "task")
 
 File = tuple[Path, int, int]  # the time of its last change, its size
@@ -60,12 +57,14 @@ def versions(job: GradingJob, assignment: str) -> str:
     for package in PACKAGES:
         digest.add(package, importlib.metadata.version(package))
     for name, path in sorted(sources().items()):
-        digest.add(name, _code(_file(path), ()))
+        digest.add(name, _code(_file(path)))
     # Names, not whole paths: a course that has been moved is the same course.
-    for path in _files_of(job.solutions / assignment):
+    for path in _author_files(job, assignment):
         if path.suffix == ".py":
-            digest.add(path.name, _code(_file(path), _NAMES))
-        elif path.suffix != ".ipynb":
+            digest.add(path.name, _code(_file(path)))
+        elif path.suffix == ".ipynb":
+            digest.add(path.name, _worked(_file(path)))
+        else:
             digest.add(path.name, content(path))
     for path in _files_of(job.releases / assignment):
         if path.suffix == ".ipynb":
@@ -77,8 +76,7 @@ def versions(job: GradingJob, assignment: str) -> str:
 
 def state(job: GradingJob, assignment: str) -> tuple[File, ...]:
     """The files of an assignment as they are now: whoever keeps what it read from them compares this."""
-    folders = (job.solutions / assignment, job.releases / assignment)
-    return tuple(_file(path) for folder in folders for path in _files_of(folder))
+    return tuple(_file(path) for path in (*_author_files(job, assignment), *_files_of(job.releases / assignment)))
 
 
 def content(path: Path) -> bytes:
@@ -113,6 +111,11 @@ def _files_of(folder: Path) -> list[Path]:
         return []
 
 
+def _author_files(job: GradingJob, assignment: str) -> list[Path]:
+    """The files in an assignment's folder of `solutions/`, without the catalogues, on which no mark depends."""
+    return [path for path in _files_of(job.solutions / assignment) if path.suffix != ".md"]
+
+
 def _file(path: Path) -> File:
     found = path.stat()
     return path, found.st_mtime_ns, found.st_size
@@ -122,7 +125,7 @@ def _file(path: Path) -> File:
 
 
 def sources() -> dict[str, Path]:
-    """The files of our modules that take part in giving marks, by name: all that `ROOTS` import, directly or not."""
+    """The files of our modules that give marks, by name: all that `ROOTS` import, directly or not."""
     return _sources(ROOT)
 
 
@@ -159,24 +162,26 @@ def _imports(module: ast.Module) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=512)
-def _code(file: File, names: tuple[str, ...]) -> bytes:
+def _code(file: File) -> bytes:
     """The code of a program, without texts that are only for reading.
 
     Args:
         file: read again if it has changed: the grader may run as long as a server.
-        names: if it defines one of these, only the statements that they need count.
     """
-    data = content(file[0])
+    return _without_texts(content(file[0]))
+
+
+def _without_texts(source: bytes) -> bytes:
     try:
-        module = ast.parse(data)
+        module = ast.parse(source)
     except (SyntaxError, ValueError):
-        return data
+        return source
     _Texts().visit(module)
-    return "\n".join(map(ast.dump, _needed(module, names))).encode("utf-8", "surrogatepass")
+    return "\n".join(map(ast.dump, _needed(module))).encode("utf-8", "surrogatepass")
 
 
 class _Texts(ast.NodeTransformer):
-    """Removes docstrings, and the arguments in `_TEXTS`."""
+    """Removes docstrings, and of each `Check(…)` the title and the hints."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)
@@ -191,21 +196,24 @@ class _Texts(ast.NodeTransformer):
         return super().generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        texts = _TEXTS.get(node.func.id, {}) if isinstance(node.func, ast.Name) else {}
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in texts]
-        for place in texts.values():
-            if place is not None and place < len(node.args):
-                node.args[place] = ast.Constant(None)
+        if isinstance(node.func, ast.Name) and node.func.id == "Check":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS_OF_A_CHECK]
+            for place in _TEXTS_OF_A_CHECK.values():
+                if place < len(node.args):
+                    node.args[place] = ast.Constant(None)
         return self.generic_visit(node)
 
 
-def _needed(module: ast.Module, names: tuple[str, ...]) -> list[ast.stmt]:
-    """The statements of a module that these names need: those that bind them, what these need in turn, and all
-    statements that bind nothing, because they may do anything. The whole module if it binds none of the names."""
+def _needed(module: ast.Module) -> list[ast.stmt]:
+    """The statements of an author's file that `EXERCISE` needs, without constants that only hints use.
+
+    Those that bind the name, what these need in turn, and all that bind nothing, because they may do anything. The
+    whole module, if it does not bind the name.
+    """
     bound = [_bound(statement) for statement in module.body]
-    if not set(names) & set().union(*bound):
+    wanted = {_EXERCISE}
+    if not wanted & set().union(*bound):
         return module.body
-    wanted = set(names)
     needed: set[int] = set()
     while True:
         more = {k for k, own in enumerate(bound) if (not own or own & wanted) and k not in needed}
@@ -227,6 +235,22 @@ def _bound(statement: ast.stmt) -> set[str]:
         elif isinstance(node, ast.alias):
             names.add((node.asname or node.name).partition(".")[0])
     return names
+
+
+@functools.lru_cache(maxsize=64)
+def _worked(file: File) -> bytes:
+    """Of an author's notebook what a mark depends on: the code of the worked solutions, which is the reference."""
+    data = content(file[0])
+    try:
+        cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
+        own = {cell["metadata"].get("nbgrader", {}).get("grade_id", ""): cell for cell in cells}
+        solutions = {name: cell for name, cell in own.items() if cell["metadata"].get("nbgrader", {}).get("solution")}
+        digest = _Digest()
+        for name, cell in sorted(solutions.items()):
+            digest.add(name, _without_texts("".join(cell["source"]).encode("utf-8", "surrogatepass")))
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return data
+    return digest.hex().encode()
 
 
 # --- the released notebook ----------------------------------------------------------------------------------------

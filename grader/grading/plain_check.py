@@ -39,7 +39,7 @@ def check(name: str = "", answer: Any = None) -> Report | Progress:
     assignment = Path.cwd().name
     solutions, releases = _folders()
     released = read_public(releases / assignment / "public.json").exercises[name]
-    task = load(solutions / assignment).tasks[name]
+    task = load(solutions / assignment).exercises[name]
     report = examine(task.for_grading(seed, released), answer, remark=f"Graded with secret cases of seed {seed}.")
     _graded[name] = replace(report, as_number=True, graded=True)
     return _graded[name]

@@ -63,7 +63,7 @@ class SubmissionGrader:
     def sources(self, assignment: str) -> dict[str, ExerciseSource]:
         """The exercises of an assignment, as their author wrote them, by name."""
         if assignment not in self._sources:
-            self._sources[assignment] = load(self.job.solutions / assignment).tasks
+            self._sources[assignment] = load(self.job.solutions / assignment).exercises
         return self._sources[assignment]
 
     def preload(self, assignment: str) -> None:

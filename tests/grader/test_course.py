@@ -55,7 +55,7 @@ def right_answers(course, assignment=NAME):
 def points(course, assignment=NAME):
     return {
         name: sum(check.points for check in task.checks)
-        for name, task in load(course.solutions / assignment).tasks.items()
+        for name, task in load(course.solutions / assignment).exercises.items()
     }
 
 
@@ -111,7 +111,7 @@ def main_for(course, command, *arguments):
 def test_the_sample_class_is_forty_students_who_give_every_answer_of_the_catalogues(course, sample_class):
     assert len(sample_class) == 40
     for assignment in course.assignments():
-        for task in load(course.solutions / assignment).tasks.values():
+        for task in load(course.solutions / assignment).exercises.values():
             given = {s.answers[assignment][task.name].id for s in sample_class if assignment in s.answers}
             assert given == {
                 *("right", "noisy", "stub", "syntax_error", "endless_loop"),
@@ -158,7 +158,7 @@ def test_every_mistake_is_told_its_message_in_the_graded_notebook(course, graded
     told = 0
     for student in sample_class:
         for assignment, answers in student.answers.items():
-            tasks = load(course.solutions / assignment).tasks
+            tasks = load(course.solutions / assignment).exercises
             graded_cells = read(course.autograded / student.name, assignment).cells
             cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in graded_cells}
             for exercise, answer in answers.items():

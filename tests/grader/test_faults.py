@@ -338,7 +338,7 @@ def test_control_c_says_that_the_same_command_goes_on(trial):
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=TIMEOUT)
     assert running.returncode == 130
-    assert said == "\ngrader: stopped; what is graded is kept, the same command goes on from here\n"
+    assert said == "\ngrader: stopped; all marks so far are kept, the same command continues\n"
     assert last not in {mark.student for mark in trial.course.marks()}
     path.write_text(before, "utf-8")
     assert ends_well(trial)

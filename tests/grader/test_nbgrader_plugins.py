@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from grader import nbgrader_plugins
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.course import Course
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isol
 def hand_in(course):
     release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
     folder = course.solutions / NAME
-    right = {name: right_answers(task, folder)["worked"] for name, task in load(folder).tasks.items()}
+    right = {name: task.worked for name, task in load(folder).exercises.items()}
 
     def write(student, **answers):
         path = course.submitted / student / NAME / f"{NAME}.ipynb"

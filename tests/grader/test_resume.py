@@ -73,4 +73,4 @@ def test_doctor_says_what_there_is(course, capsys):
 def test_without_isolation_every_report_says_so(course, known):
     assert main_for(course, "autograde", "--force", "--no-isolation", "--students", "ada") == 0
     graded = (course.autograded / "ada" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
-    assert graded.count("without isolation") == len(load(course.solutions / NAME).tasks)
+    assert graded.count("without isolation") == len(load(course.solutions / NAME).exercises)

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 
 from grader.__main__ import main
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.course import Course
@@ -46,7 +45,7 @@ def graded(released_course, tmp_path_factory):
     """A course with two students, graded: ada is right, bob has done nothing."""
     made = Course(shutil.copytree(released_course, tmp_path_factory.mktemp("term") / "course") / "grader")
     folder = ROOT / "solutions" / NAME
-    hand_in(made, "ada", {n: right_answers(task, folder)["worked"] for n, task in load(folder).tasks.items()})
+    hand_in(made, "ada", {n: task.worked for n, task in load(folder).exercises.items()})
     hand_in(made, "bob", {})
     assert grade(made) == 0
     return made

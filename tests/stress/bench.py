@@ -231,7 +231,7 @@ def floor(work: Sequence[Work]) -> list[float]:
 
 def _exam(assignment: str) -> tuple[nbformat.NotebookNode, list[Exercise]]:
     release = nbformat.read(ROOT / "exercises" / assignment / f"{assignment}.ipynb", as_version=4)
-    tasks = load(ROOT / "solutions" / assignment).tasks.values()
+    tasks = load(ROOT / "solutions" / assignment).exercises.values()
     for name in {name for task in tasks for name in task.imports}:
         __import__(name)
     return release, [task.without_known(int(SEED)) for task in tasks]

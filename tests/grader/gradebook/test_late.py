@@ -5,7 +5,6 @@ from datetime import datetime
 import pytest
 
 from grader import nbgrader_plugins
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.course import Course
 from grader.submission import timestamps
@@ -59,7 +58,7 @@ def course(tmp_path_factory):
     config.write_text(config.read_text("utf-8") + '\nc.LateSubmissionPlugin.penalty_method = "zero"\n', "utf-8")
     made = Course(made.root)
     folder = ROOT / "solutions" / NAME
-    answer = {EXERCISE: right_answers(load(folder).tasks[EXERCISE], folder)["worked"]}
+    answer = {EXERCISE: load(folder).exercises[EXERCISE].worked}
     for student in AFTERWARDS:
         hand_in(made, student, answer)
         stamp(made, student).write_text(LATE, "utf-8")

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbconvert import HTMLExporter
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.grading import fingerprint
@@ -46,7 +45,7 @@ def release():
 
 @pytest.fixture(scope="module")
 def right():
-    return {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    return {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
 
 
 @pytest.fixture(scope="module")

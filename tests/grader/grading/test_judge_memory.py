@@ -6,7 +6,6 @@ import resource
 import nbformat
 import pytest
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.grading.job import GradingJob, Submission
@@ -24,7 +23,7 @@ MAX_GROWTH = 400 * 2**20  # bytes; the forged observations together would take 3
 
 @pytest.fixture(scope="module")
 def right():
-    return {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    return {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
 
 
 @pytest.fixture(scope="module")

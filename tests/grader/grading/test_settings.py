@@ -5,7 +5,6 @@ import re
 import nbformat
 import pytest
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.grading.job import GradingJob, Submission
@@ -38,7 +37,7 @@ refusing.__enter__()""": "the function modes that are on (Refusing,",
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """A right answer to everything, with such cells before the first answer and such a line in another one."""
-    right = {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    right = {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
     right["my_linear"] = f"torch.set_default_dtype(torch.float64)\n{right['my_linear']}"
     release = nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4)
     notebook = fill_in(release, right)

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.course import Course
 from grader.display import bounds
@@ -30,7 +29,7 @@ def graded(tmp_path_factory):
     """Four students, graded: `x*` is right, the others have handed in the stubs."""
     made = make_course(tmp_path_factory.mktemp("feedback"))
     folder = ROOT / "solutions" / NAME
-    right = {name: right_answers(task, folder)["worked"] for name, task in load(folder).tasks.items()}
+    right = {name: task.worked for name, task in load(folder).exercises.items()}
     for name in NAMES:
         hand_in(made, name, right if name == "x*" else {})
     assert run(made, "autograde", NAME, *ISOLATION) == 0

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 
 from grader import nbgrader_plugins
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import assignments, load
 from grader.files import folders
 from grader.grading import fingerprint
@@ -51,7 +50,7 @@ def leave_behind(folder):
 def course(tmp_path_factory):
     made = make_course(tmp_path_factory.mktemp("odd"))
     folder = made.solutions / NAME
-    answer = {EXERCISE: right_answers(load(folder).tasks[EXERCISE], folder)["worked"]}
+    answer = {EXERCISE: load(folder).exercises[EXERCISE].worked}
     for student in (*ODD, *REFUSED):
         hand_in(made, student, answer)
     os.mkdir(os.fsencode(made.submitted) + b"/no\xfftext")
