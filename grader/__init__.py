@@ -1,23 +1,27 @@
-"""The instructor's side: exercises as their authors write them, releases, grading and marks, on top of nbgrader.
+"""The instructor's side, on top of nbgrader: exercises from their sources, releases, grading, marks and feedback.
 
-    authoring.py    what a `solutions/<assignment>/reference.py` is made of, and the exercises made from it
-    course.py       nbgrader's course: release, grade, feedback, export
-    class_run.py    many submissions: a judge and a zygote for each core
-    engine.py       one submission: runs it in the sandbox, observes, judges
-    sandbox.py         the sandbox; sandboxed/ is all that it sees of this folder
-    repair.py       from what was handed in to what is graded
-    fingerprint.py  what a mark depends on
-    processes.py    the grader's own processes: continued if stopped, limited in memory
-    record.py       the graded notebook and the marks, as nbgrader keeps them
-    keep_marks.py   a release into the gradebook, which keeps what was given before; backup.py copies it first
-    replace.py      files and folders that are replaced in one step
-    export.py       the marks as a CSV file
-    places.py       where the folders of a course are
-    preprocessors.py  the same engine inside `nbgrader autograde` and the formgrader
-    inside.py       the `check` of a notebook that plain nbgrader grades: without a sandbox
-    sample.py       a sample class drawn from the catalogues, with the marks that it must get
-    __main__.py     python -m grader: the command line
-    commands.py     what its commands do
+A submission goes this way, from folder to folder; nothing goes back:
 
-The folder is also nbgrader's course root: nbgrader_config.py, gradebook.db, submitted/, autograded/, feedback/.
+    submission/   collect   find the notebook that counts, read it, repair it
+    sandbox/      run       run its cells and observe its answers, isolated from this machine
+    grading/      judge     compare the observations with the reference's: an outcome with marks and reports
+    gradebook/    record    enter the marks into nbgrader's gradebook, and keep those that a person gave
+    publishing/   publish   the feedback pages of the students, and the marks as a CSV file
+
+    authoring/    the sources of exercises, the catalogues of mistakes, and what is made of them
+    display/      what is shown: characters, pictures and messages that are safe, of limited size
+    files/        files and folders: replaced in one step, where a course has them
+
+    __main__.py          the command line: python -m grader
+    commands.py          what its commands do
+    course.py            an nbgrader course: release, grade, feedback, export
+    nbgrader_plugins.py  what we put into nbgrader's own pipeline, also behind the formgrader's buttons
+    nbgrader_fixes.py    repairs of nbgrader itself
+    lock.py              one command at a time for a course
+    progress.py          the progress of a grading run, on a terminal or in a log
+    errors.py            every exception, and the errors of disks and databases in one line
+
+A folder imports only what is below it: publishing, gradebook, grading, authoring, submission, sandbox, display, files,
+errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db, submitted/, autograded/
+and feedback/.
 """

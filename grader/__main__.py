@@ -1,19 +1,20 @@
-"""The course from the command line: `python -m grader COMMAND`.
+"""The command line: `python -m grader COMMAND`.
 
-What a command does is in `grader/commands.py`, which brings PyTorch and nbgrader; this module is light, so that help
-comes at once and the sandbox starts while the rest is imported.
+In: arguments. Out: an exit status. What a command does is in `grader/commands.py`, which imports PyTorch and
+nbgrader. This module imports little, so that help appears at once and the sandbox starts while the rest is
+imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from grader.sandbox import host
+from grader.sandbox import prestart
+from grader.sandbox.processes import default_jobs
 
 HERE = Path(__file__).resolve().parent
 GUIDES = HERE.parent / "book" / "guides"
@@ -23,14 +24,20 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="python -m grader",
-        description="The course, on top of nbgrader. The usual way: release, autograde, status, feedback, export.",
-        epilog="`python -m grader COMMAND --help` says more about a command, with examples.",
+        description="A course, on top of nbgrader. The usual steps: release, autograde, status, feedback, export.",
+        epilog="`python -m grader COMMAND --help` explains a command and shows examples.",
     )
-    result.add_argument("--course", type=Path, default=HERE, metavar="DIR", help="folder with nbgrader_config.py")
+    result.add_argument(
+        "--course",
+        type=Path,
+        default=HERE,
+        metavar="DIR",
+        help="the folder with nbgrader_config.py (default: grader/)",
+    )
     commands = result.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(
-        name: str, text: str, examples: Mapping[str, str], *, of_assignments: bool = True, alone: bool = False
+        name: str, text: str, examples: Mapping[str, str], *, of_assignments: bool = True, locks_course: bool = False
     ) -> argparse.ArgumentParser:
         text = inspect.cleandoc(text)
         shown = "\n".join(f"  python -m grader {name + ' ' + more:<38} {what}" for more, what in examples.items())
@@ -43,121 +50,142 @@ def parser() -> argparse.ArgumentParser:
         )
         if of_assignments:
             added.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="default: all")
-        added.set_defaults(alone=alone)
+        added.set_defaults(locks_course=locks_course)
         return added
 
     releasing = command(
         "release",
         """Make exercises/ from solutions/.
 
-        Solutions are taken out, and the public cases are put beside each notebook. Nothing secret is in there: it can
-        be handed out as it is. Marks and comments that were given before stay, for every cell that still exists.
+        Solutions are removed from the notebooks, and a file with the public cases is added to each. The result holds
+        no secrets; give it to students as it is. All marks and comments of cells that still exist are kept.
         """,
-        {"": "every assignment", "custom_layers": "this one", "--renamed bias=bias_2": "a cell has another name now"},
-        alone=True,
+        {
+            "": "all assignments",
+            "custom_layers": "one assignment",
+            "--renamed bias=bias_2": "after a cell was renamed",
+        },
+        locks_course=True,
     )
     releasing.add_argument(
-        "--renamed", type=_renamed, action="append", default=[], metavar="OLD=NEW", help="its marks go with it"
+        "--renamed",
+        type=_renamed,
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="a cell was renamed from OLD to NEW; it keeps its marks",
     )
     releasing.add_argument(
-        "--remove-marks", action="store_true", help="marks that a person gave may go, if their cell is gone"
+        "--remove-marks", action="store_true", help="delete marks that a person gave, if their cell no longer exists"
     )
     command(
         "sample",
         """Make a sample class, in a course of its own.
 
-        Forty made-up students give every answer of the catalogues between them. Their course is a folder that holds
-        nothing else; it is graded with the same commands, and thrown away by deleting it.
+        Forty invented students submit all the answers in the catalogues. Their course is a separate folder. Grade it
+        with the same commands; to remove it, delete the folder.
         """,
         {
             "": "in _build/sample/",
-            "--to /tmp/sample": "somewhere else",
+            "--to /tmp/sample": "in another folder",
             "&& python -m grader --course _build/sample autograde": "and grade it",
         },
-        alone=True,
+        locks_course=True,
     ).add_argument("--to", type=Path, metavar="DIR", help="default: _build/sample")
     grading = command(
         "autograde",
-        """Grade what was handed in and not yet graded.
+        """Grade new and changed submissions.
 
-        Students' code is run in a sandbox; marks go into the gradebook as they are made. What was graded is graded again
-        only if the submission, the release, the reference or the grader has changed. It can be stopped at any time:
-        the same command goes on from there. Exit status 1 if any submission could not be graded.
+        Students' code runs in a sandbox. The marks of each submission are entered into the gradebook as soon as it is
+        graded. A graded submission is graded again only if it, the release, the reference or the grader has changed.
+        You can stop the command at any time; the same command continues. The exit status is 1 if a submission could
+        not be graded.
         """,
         {
-            "": "whatever is due",
-            "custom_layers --jobs 8": "one assignment, eight at a time",
-            "--students ada alan --force": "two students, once more",
-            "--seed 793910 --force": "with the secret cases of that seed",
+            "": "all pending submissions",
+            "custom_layers --jobs 8": "one assignment, eight submissions at a time",
+            "--students ada alan --force": "two students, again",
+            "--seed 793910 --force": "with the secret cases of this seed",
         },
-        alone=True,
+        locks_course=True,
     )
     grading.add_argument(
-        "--students", nargs="+", action="extend", default=[], metavar="STUDENT", help="default: all; names of folders"
+        "--students",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="STUDENT",
+        help="names of students' folders; default: all",
     )
-    grading.add_argument("--seed", type=int, help="of the secret cases, to repeat a grading; its report names it")
-    grading.add_argument("--force", action="store_true", help="grade again what is graded")
+    grading.add_argument(
+        "--seed", type=int, help="of the secret cases, to repeat a grading; each graded notebook shows its seed"
+    )
+    grading.add_argument("--force", action="store_true", help="grade all submissions again")
     _add_jobs(grading)
     grading.add_argument(
-        "--no-isolation", action="store_true", help="run students' code without the sandbox; every report will say so"
+        "--no-isolation",
+        action="store_true",
+        help="run students' code without the sandbox; each graded notebook says so",
     )
     pages = command(
         "feedback",
         """Write a page for each graded submission.
 
-        It shows the student's notebook with the tables of checks, and marks and comments that were given in the
-        formgrader. Pages that show what they should are left alone. A notebook that takes too long to show is shown
-        as plain text.
+        A page shows the student's notebook with the tables of checks, and the marks and comments that were given in
+        the formgrader. Only pages that are missing or outdated are written. A notebook that takes too long to show is
+        shown as plain text.
         """,
-        {"": "pages that are missing or old", "--force": "every page once more"},
-        alone=True,
+        {"": "pages that are missing or outdated", "--force": "all pages"},
+        locks_course=True,
     )
-    pages.add_argument("--force", action="store_true", help="write every page again")
+    pages.add_argument("--force", action="store_true", help="write all pages again")
     _add_jobs(pages)
     command(
         "export",
         """Write all marks to a CSV file.
 
-        One row for each student and assignment, in nbgrader's columns, and one more that says how the mark stands:
-        not handed in, not graded, waits for a person. Where there is no mark there is no number.
+        There is one row for each student and assignment, with nbgrader's columns and one more, `state`: for example,
+        not submitted, not graded, needs manual grading. Where there is no mark there is no number.
         """,
-        {"": "to grader/marks.csv", "--to term.csv": "to a file of yours"},
+        {"": "to grader/marks.csv", "--to term.csv": "to another file"},
         of_assignments=False,
     ).add_argument("--to", type=Path, metavar="FILE", help="default: marks.csv in the course")
     command(
         "status",
         """Show the marks of the class, by assignment, student and exercise.
 
-        In the sample class's course, its marks are compared with those that its answers are worth; exit status 1 if
-        any differs.
+        In the course of the sample class, the marks are compared with those in the catalogues; the exit status is 1
+        if any mark differs.
         """,
         {"": "the whole class", "custom_layers": "in one assignment"},
     )
     command(
         "doctor",
-        """Say what this machine offers for grading, and what will be done with it.
+        """Show what this machine offers for grading, and how the grader uses it.
 
-        Everything is found out by trying it. Exit status 1 if grading would refuse.
+        The command tries everything that it reports. The exit status is 1 if grading would fail.
         """,
-        {"": "before the first grading, and when it refuses"},
+        {"": "before the first grading, and when grading fails"},
         of_assignments=False,
     )
     trial = command(
         "accuracy",
-        """Try every answer of the catalogues, and say how often the grader is right.
+        """Check every answer in the catalogues, and show how often the grader is right.
 
-        Exit status 1 if a wrong answer passes or is not named, or a right one fails.
+        The exit status is 1 if a wrong answer passes or is not recognised, or if a right answer fails.
         """,
         {"": "all assignments", "custom_layers --seeds 100": "one, more thoroughly"},
     )
-    trial.add_argument("--seeds", type=int, default=10, metavar="N", help="of secret cases for right answers")
+    trial.add_argument(
+        "--seeds", type=int, default=10, metavar="N", help="number of seeds of secret cases, for right answers"
+    )
     _add_jobs(trial)
-    trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
+    trial.add_argument("--to", type=Path, metavar="FILE", help="write the table to a file, too, as Markdown")
     command(
         "mistakes",
         """Write the book's page of common mistakes from the catalogues.
 
-        For each mistake its message, its source, and where the book explains it.
+        It shows for each mistake the message, the wrong code, and where the book explains it.
         """,
         {"": "after a catalogue has changed"},
     ).add_argument(
@@ -167,21 +195,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_jobs(to: argparse.ArgumentParser) -> None:
-    jobs = host.default_jobs()
+    jobs = default_jobs()
     to.add_argument("--jobs", type=_jobs, default=jobs, metavar="N", help="default: one for each core")
 
 
 def _renamed(text: str) -> tuple[str, str]:
     old, _, new = text.partition("=")
     if not old or not new:
-        raise argparse.ArgumentTypeError("the old name, =, the new name")
+        raise argparse.ArgumentTypeError("write OLD=NEW")
     return old, new
 
 
 def _jobs(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("1 or more")
+        raise argparse.ArgumentTypeError("the number must be 1 or more")
     return number
 
 
@@ -189,17 +217,15 @@ def main() -> int:
     """Run one command; an error is one line and exit status 1."""
     arguments = parser().parse_args()
     try:
-        with host.Zygote(not getattr(arguments, "no_isolation", False)) as zygote:
-            if arguments.command == "autograde" and (arguments.no_isolation or not host.why_not()):
-                with contextlib.suppress(host.SandboxError):  # it is started again, and then the reason is said
-                    zygote.start()
-            # jsonschema would import it, for addresses of a kind that no notebook has: it takes a second to start.
-            sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-            from grader import commands  # while the zygote starts
+        if arguments.command == "autograde":
+            prestart.prestart(isolated=not arguments.no_isolation)
+        # jsonschema would import it, for addresses that no notebook has; the import takes a second.
+        sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+        from grader import commands  # while the zygote starts
 
-            return commands.run(arguments, zygote)
+        return commands.run(arguments)
     except KeyboardInterrupt:
-        print("\ngrader: stopped; what is graded is kept, the same command goes on from here", file=sys.stderr)
+        print("\ngrader: stopped; all marks so far are kept, the same command continues", file=sys.stderr)
         return 130
 
 

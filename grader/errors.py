@@ -1,12 +1,58 @@
-"""What goes wrong with disks and databases, in one line: what, where, and what to do about it."""
+"""Every exception of `grader`, named by its condition; and the errors of disks and databases, in one line.
+
+The text of a `GraderError` is one line for the person at the keyboard: what is wrong, where, and what to do. The
+commands print it. Only `grader/sandbox/inside` has exceptions of its own, because the sandbox sees nothing else.
+"""
 
 from __future__ import annotations
 
 import errno
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+
+class GraderError(Exception):
+    """Base class: one line that says what is wrong, where, and what to do."""
+
+
+class CourseError(GraderError):
+    """The course or the arguments of a command are wrong; the person at the keyboard can fix it."""
+
+
+class LockedError(GraderError):
+    """Another process works on this course."""
+
+
+class SubmissionError(GraderError):
+    """A submission cannot be graded, because of what it is."""
+
+
+class PictureError(GraderError):
+    """A student's picture is not shown; the message says why in a few words."""
+
+
+class PageError(GraderError):
+    """A page of feedback cannot be made; the message says why in a few words."""
+
+
+class ReleaseError(GraderError):
+    """An assignment cannot be released."""
+
+
+class LostMarksError(ReleaseError):
+    """A release would delete marks or comments that a person gave."""
+
+
+class GradingError(GraderError):
+    """A grading run, or one submission of it, cannot go on; it is not the submission's fault."""
+
+
+class SandboxError(GraderError):
+    """The sandbox cannot be started, or was lost: our fault, never the student's."""
+
+
+class IsolationError(SandboxError):
+    """A submission could not be isolated; none of its code has run."""
+
 
 _AGAIN = "then give the same command again: what is graded is kept"
 _FULL = f"make room, {_AGAIN}"
@@ -59,6 +105,8 @@ def of_the_database(error: Exception, address: str) -> str:
         error: SQLAlchemy's, or nbgrader's that repeats it.
         address: of the gradebook, as SQLAlchemy writes it.
     """
+    from sqlalchemy.exc import DBAPIError
+
     text = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
     meant = next((words for part, words in _DATABASE.items() if part in text.lower()), "")
     if not meant:
@@ -68,6 +116,10 @@ def of_the_database(error: Exception, address: str) -> str:
 
 def without_password(address: str) -> str:
     """The address of a database, fit to be shown."""
+    # Imported here and above, because the sandbox needs this module and has to start at once.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(address).render_as_string(hide_password=True)
     except ArgumentError:

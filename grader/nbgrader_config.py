@@ -1,4 +1,4 @@
-"""nbgrader's course: solutions/ is the source, exercises/ the release, and this folder holds everything else."""
+"""The settings of the course: solutions/ is nbgrader's source, exercises/ its release; all else is in this folder."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from grader.publishing.export import ExportMarks
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - given by nbgrader when it reads this file
 
-# nbgrader makes a new gradebook with the program `alembic`, which stands beside this Python, activated or not.
+# To make a new gradebook, nbgrader runs `alembic`, which is installed beside this Python, activated or not.
 programs, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
 if programs not in path.split(os.pathsep):
     os.environ["PATH"] = os.pathsep.join([programs, path])
@@ -24,36 +24,36 @@ c.CourseDirectory.course_id = "layers-and-blocks"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.source_directory = "../solutions"
 c.CourseDirectory.release_directory = "../exercises"
-# Never handed out: references and secret cases, and what editors and systems leave behind.
-c.CourseDirectory.ignore = ["*.py", *LEFT_BEHIND]
+# Never handed out: secret cases (*.py), known answers (*.md), and what editors and systems leave behind.
+c.CourseDirectory.ignore = ["*.py", "*.md", *LEFT_BEHIND]
 
 nbgrader_fixes.apply()
 
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
-# What can fail comes first; then the cells go into the gradebook, which keeps the marks of those that still exist.
+# Steps that can fail come first. `KeepMarks` replaces nbgrader's step `SaveCells`, which cannot change a release.
 c.GenerateAssignment.preprocessors = [
-    one
+    step
     for usual in GenerateAssignment().preprocessors
-    for one in ([WritePublicCases, KeepMarks] if usual is SaveCells else [usual])
+    for step in ([WritePublicCases, KeepMarks] if usual is SaveCells else [usual])
 ]
-# `KeepMarks` enters the assignment too: what nbgrader does here refuses to, once somebody has handed in.
+# `KeepMarks` enters the assignment, too; nbgrader's own way fails after the first submission.
 c.GenerateAssignment.no_database = True
 
-# `nbgrader export` writes what `python -m grader export` writes.
+# `nbgrader export` writes the same file as `python -m grader export`.
 c.ExportApp.plugin_class = ExportMarks
 
-# `nbgrader autograde` and the formgrader's button run students' code in the sandbox, like `python -m grader autograde`.
-# Without these two lines nbgrader runs it in a kernel, in your account: the settings below are for that.
+# `nbgrader autograde` and the formgrader's button grade like `python -m grader autograde`, in the sandbox. Without
+# these two lines, nbgrader runs students' code in a kernel, in your account; only then are the settings below used.
 c.Autograde.sanitize_preprocessors = [GradeInSandbox]
 c.Autograde.autograde_preprocessors = [SaveAutoGrades, AssignLatePenalties]
 
-# A deleted autograde cell is put back, and graded.
+# Autograde cells that a student has deleted are put back.
 c.OverwriteCells.add_missing_cells = True
-# One cell may take this long; then it is interrupted and the notebook goes on.
+# Seconds for one cell; then it is interrupted, and the next cell runs.
 c.Execute.timeout = 30
 c.Execute.interrupt_on_timeout = True
-# Without a history on disk; and without ipykernel's warning that loopback TCP is not encrypted, once for each kernel.
+# No history on disk; and no warning of ipykernel, for each kernel, that local connections are not encrypted.
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
-# `nbgrader generate_feedback` and the formgrader's button show a bounded part of what is very long.
+# `nbgrader generate_feedback` and the formgrader's button cut what is very long, so that a page is made quickly.
 c.GenerateFeedback.preprocessors = [BoundWhatIsShown, *GenerateFeedback().preprocessors]

@@ -1,4 +1,7 @@
-"""Where nbgrader 0.9.6 gives up over one submission, or takes it for others: also behind the formgrader's buttons."""
+"""Fixes for nbgrader 0.9.6, where one unusual submission makes it fail or confuses it with others.
+
+In: nothing. Out: a changed nbgrader in this process, also for the formgrader's buttons.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from grader.submission import timestamps
 
 
 def apply() -> None:
-    """Mend nbgrader in this process; a second time changes nothing.
+    """Fix nbgrader in this process; it may be called several times.
 
-    - An unreadable `timestamp.txt` counts as none. Otherwise, the formgrader cannot list the assignment, and nbgrader
-      cannot grade it.
-    - The name of a folder that exists is a name. Otherwise, it is a pattern: the student ``x*`` means many, and
-      ``x [a]`` nobody.
+    - A `timestamp.txt` that cannot be read counts as none. Otherwise, the formgrader cannot list the assignment, and
+      nbgrader cannot grade it.
+    - The name of a folder that exists is never a pattern. Otherwise, the student ``x*`` means several students, and
+      ``x [a]`` means none.
     """
     NbGraderAPI.get_submitted_timestamp = _of_submission
     CourseDirectory.get_existing_timestamp = _of_folder
@@ -39,7 +42,7 @@ def _of_folder(self: CourseDirectory, dest_path: str) -> datetime | None:
 
 
 def _matching(pattern: str) -> list[str]:
-    """`glob.glob`, in which the name of a folder that exists is no pattern."""
+    """`glob.glob`, but the name of a folder that exists is not a pattern."""
     if os.path.isdir(pattern):
         return [pattern]
     folder, name = os.path.split(pattern)

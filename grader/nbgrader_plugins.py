@@ -1,11 +1,12 @@
-"""What we put into nbgrader's pipeline. The rest of the grader is imported when it is needed: it brings PyTorch."""
+"""What we put into nbgrader's pipeline: into its release, its grading and its feedback.
+
+The rest of the grader is imported when it is needed, because it imports PyTorch.
+"""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import secrets
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +17,19 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Integer
 
+from grader.errors import GradingError, ReleaseError, SandboxError
 from grader.submission import timestamps
 
 if TYPE_CHECKING:
-    from grader.grading.pool import GradingJob, Judge
-    from grader.sandbox.host import Zygote
-
-
-class ReleaseError(Exception):
-    """An assignment that cannot be released, in one line that says why."""
+    from grader.grading.job import GradingJob
+    from grader.grading.submission_grader import SubmissionGrader
 
 
 class WritePublicCases(NbGraderPreprocessor):
-    """Puts `public.json` beside a released notebook: the public cases, and what the reference gives in them."""
+    """Writes `public.json` beside a released notebook: the public cases, and the reference's observations of them."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """Leave the notebook alone; hand the file to nbconvert's writer."""
+        """Give the file to nbconvert's writer; the notebook stays as it is."""
         from d2lblocks.checking.exercise import Public, write_public
         from grader.authoring.exercise import load, points_that_differ
         from grader.authoring.release import address_of_the_book
@@ -39,7 +37,7 @@ class WritePublicCases(NbGraderPreprocessor):
         coursedir = self.parent.parent.coursedir
         source = Path(coursedir.format_path(coursedir.source_directory, ".", resources["nbgrader"]["assignment"]))
         book = address_of_the_book(source)
-        tasks = load(source).tasks
+        tasks = load(source).exercises
         problem = points_that_differ(tasks.values(), nb)
         if problem:
             raise ReleaseError(f"{problem}; change one of the two, in {source}")
@@ -58,58 +56,53 @@ class WritePublicCases(NbGraderPreprocessor):
 
 
 class BoundWhatIsShown(NbGraderPreprocessor):
-    """Bounds what a page of feedback shows, so that nbgrader's own command is done in a short time."""
+    """Limits what a page of feedback shows, so that nbgrader's own command takes a short time."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """Change only what is shown; the graded notebook stays as it is."""
+        """Change what the page shows; the graded notebook stays as it is."""
         from grader.display.bounds import bound
 
         bound(nb)
         return nb, resources
 
 
-class GradingError(Exception):
-    """A submission that was not graded, in one line that says why."""
-
-
 class GradeInSandbox(NbGraderPreprocessor):
     """Grades a submission with the engine, in place of nbgrader's own repair and execution.
 
-    It stands where nbgrader sanitizes; what it gives back is graded, and only has to be entered into the gradebook.
-    The first submission in a process waits until the sandbox is ready; it stays for the others, so the second click on
-    the formgrader's button is answered at once.
+    It is the first of nbgrader's preprocessors. The notebook that it returns is graded; nbgrader only has to enter
+    the marks. The first submission in a process waits until the sandbox is ready. The sandbox stays for the next
+    ones, so the second click on the formgrader's button is answered at once.
     """
 
     isolated = Bool(True, help="Whether students' code runs in the sandbox; if not, reports say so.").tag(config=True)
-    seed = Integer(-1, help="Of the secret cases; negative: drawn by each process that grades.").tag(config=True)
+    seed = Integer(-1, help="Of the secret cases; negative: each grading process draws one.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """The graded notebook; that of the submission is read anew, because nbgrader's reader repairs in its own way.
+        """The graded notebook. The submission is read again, because nbgrader's reader repairs in its own way.
 
         Raises:
-            GradingError: it could not be graded. nbgrader then keeps nothing of it, and says so.
+            GradingError: it could not be graded. Then nbgrader keeps nothing of it, and logs the error.
         """
         coursedir: CourseDirectory = self.parent.parent.coursedir
         releases = Path(coursedir.root, coursedir.release_directory).resolve()
         own = resources["nbgrader"]
         folder = Path(coursedir.format_path(coursedir.submitted_directory, own["student"], own["assignment"]))
-        for path in folder.rglob("*"):  # also what is hidden
+        for path in folder.rglob("*"):  # also hidden files
             if path.is_symlink():  # nbgrader has copied what it leads to, and would give it back as feedback
                 raise GradingError(f"{path.relative_to(folder)} is a link; a submission holds files")
-        zygote = _sandbox(self.isolated)
+        kept = _kept.setdefault(self.isolated, _Kept())
+        kept.prestart(self.isolated)
         # Imported while the sandbox starts.
         from grader.gradebook.marks import FINGERPRINT
         from grader.grading.fingerprint import fingerprint
-        from grader.grading.plain_check import NUMBER_OF_SEEDS
-        from grader.grading.pool import GradingJob, Submission, private_folders
-        from grader.sandbox.host import SandboxError
+        from grader.grading.job import GradingJob, Submission, new_seed, private_folders
 
         submission = Submission(own["student"], own["assignment"], folder)
         solutions = Path(coursedir.root, coursedir.source_directory).resolve()
-        seed = secrets.randbelow(NUMBER_OF_SEEDS) if self.seed < 0 else self.seed
+        seed = new_seed() if self.seed < 0 else self.seed
         job = GradingJob(solutions, releases, seed, self.isolated, private_folders(coursedir))
         try:
-            outcome = _judge(job, submission.assignment, zygote, any_seed=self.seed < 0).grade(submission)
+            outcome = kept.grader(job, submission.assignment, any_seed=self.seed < 0).grade(submission)
         except SandboxError as error:
             raise GradingError(f"students' code cannot be isolated here: {error}") from error
         if outcome.entry is None:
@@ -128,47 +121,55 @@ class GradeInSandbox(NbGraderPreprocessor):
         return nbformat.reads(outcome.entry.notebook, as_version=4), resources
 
 
-_zygotes: dict[bool, Zygote] = {}  # by whether it is isolated
-_judges: dict[tuple[bool, str], tuple[str, Judge]] = {}  # by that and the assignment: what it depends on, and it
+@dataclass
+class _Kept:
+    """What this process keeps from one submission for the next: graders, which share one sandbox."""
+
+    graders: dict[str, tuple[str, SubmissionGrader]] = field(default_factory=dict)  # by assignment, with its version
+
+    def prestart(self, isolated: bool) -> None:
+        """Start the sandbox, unless there is one; returns before it is ready.
+
+        Raises:
+            GradingError: this machine has no sandbox.
+        """
+        if self.graders:
+            return
+        from grader.sandbox.bubblewrap import require_bubblewrap
+        from grader.sandbox.prestart import prestart
+
+        if isolated:
+            try:
+                require_bubblewrap()
+            except SandboxError as error:
+                raise GradingError(f"{error}. For code that you trust: c.GradeInSandbox.isolated = False") from error
+        prestart(isolated)
+
+    def grader(self, job: GradingJob, assignment: str, any_seed: bool) -> SubmissionGrader:
+        """The grader of the last submission for an assignment, if nothing has changed since; else a new one.
+
+        Args:
+            job: what is to be graded.
+            assignment: of which.
+            any_seed: whether the job's seed is as good as any other.
+        """
+        from grader.grading.fingerprint import state
+        from grader.grading.submission_grader import SubmissionGrader
+        from grader.sandbox.prestart import take
+
+        version = f"{state(job, assignment)} {job.private} {'' if any_seed else job.seed}"
+        if assignment not in self.graders or self.graders[assignment][0] != version:
+            zygote = next((other.zygote for _, other in self.graders.values()), None) or take(job.isolated)
+            self.graders[assignment] = version, SubmissionGrader(job, zygote)
+        return self.graders[assignment][1]
 
 
-def _sandbox(isolated: bool) -> Zygote:
-    """The one sandbox of this process, which is started if it has not been; returns before it is ready."""
-    if isolated not in _zygotes:
-        from grader.sandbox import host
-
-        problem = host.why_not() if isolated else ""
-        if problem:
-            raise GradingError(f"{problem}. For code that you trust: c.GradeInSandbox.isolated = False")
-        zygote = host.Zygote(isolated)
-        with contextlib.suppress(host.SandboxError):  # the judge starts it again, and says why it cannot
-            zygote.start()
-        _zygotes[isolated] = zygote
-    return _zygotes[isolated]
-
-
-def _judge(job: GradingJob, assignment: str, zygote: Zygote, any_seed: bool) -> Judge:
-    """The judge that graded the last submission for an assignment, if nothing has changed since; else a new one.
-
-    Args:
-        order: what is to be graded.
-        assignment: of which.
-        zygote: for the judge.
-        any_seed: whether the seed of the order is as good as any other.
-    """
-    from grader.grading.fingerprint import state
-    from grader.grading.pool import Judge
-
-    version = f"{state(job, assignment)} {job.private} {'' if any_seed else job.seed}"
-    key = job.isolated, assignment
-    if key not in _judges or _judges[key][0] != version:
-        _judges[key] = version, Judge(job, zygote)
-    return _judges[key][1]
+_kept: dict[bool, _Kept] = {}  # by whether students' code is isolated
 
 
 @atexit.register
 def stop() -> None:
-    """End the sandbox that is kept."""
-    _judges.clear()
-    while _zygotes:
-        _zygotes.popitem()[1].stop()
+    """End the sandboxes that are kept."""
+    while _kept:
+        for _, grader in _kept.popitem()[1].graders.values():
+            grader.zygote.stop()

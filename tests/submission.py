@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from grader.sandbox.host import WorkerSpec, Zygote
 from grader.sandbox.inside import protocol
+from grader.sandbox.zygote import WorkerSpec, Zygote
 
 
 @contextlib.contextmanager
 def submission(zygote: Zygote, assignment: str = "") -> Iterator[Callable[..., str]]:
     """What runs cells, one after the other, and gives back all that they print; a cell that raises fails the test."""
-    channel = zygote.begin(WorkerSpec(assignment=assignment))
+    channel = zygote.start_worker(WorkerSpec(assignment=assignment))
 
     def run(*sources: str) -> str:
         said = ""
@@ -26,4 +26,4 @@ def submission(zygote: Zygote, assignment: str = "") -> Iterator[Callable[..., s
     try:
         yield run
     finally:
-        zygote.end(channel)
+        zygote.end_worker(channel)

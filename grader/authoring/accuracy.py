@@ -15,7 +15,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import nbformat
 import torch
 from torch import Tensor
 
@@ -27,8 +26,8 @@ from d2lblocks.checking.observation import Observation, Value
 from d2lblocks.checking.probes import along_a_direction, call, fresh_inputs, tensors_in
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
-from grader.authoring.exercise import ExerciseSource, Mistake, define, load
-from grader.authoring.fill_in import solution_cells
+from grader.authoring.catalogue import Mistake
+from grader.authoring.exercise import ExerciseSource, define, load
 
 SEEDS_FOR_WRONG_ANSWERS = 3
 TIMES = 9  # a time is the median of so many
@@ -67,12 +66,6 @@ class Accuracy:
     own: float
 
 
-def right_answers(task: ExerciseSource, folder: Path) -> dict[str, str]:
-    """The sources of the worked solution and of the alternatives, by name."""
-    notebook = nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)
-    return {"worked": solution_cells(notebook)[task.name].source, **task.alternatives}
-
-
 def measure(folder: Path, name: str, seeds: int) -> Accuracy:
     """Try the catalogue of one exercise.
 
@@ -82,27 +75,27 @@ def measure(folder: Path, name: str, seeds: int) -> Accuracy:
         seeds: under how many seeds of secret cases right answers are tried.
     """
     torch.set_num_threads(1)
-    task = load(folder).tasks[name]
-    exercises = [task.exercise(seed) for seed in range(min(seeds, SEEDS_FOR_WRONG_ANSWERS))]
-    found = [try_mistake(task, mistake, exercises) for mistake in task.mistakes]
-    right = right_answers(task, folder)
+    source = load(folder).exercises[name]
+    exercises = [source.exercise(seed) for seed in range(min(seeds, SEEDS_FOR_WRONG_ANSWERS))]
+    found = [try_mistake(source, mistake, exercises) for mistake in source.mistakes]
+    right = source.right_answers
     alarms: list[str] = []
     used = 0.0
     for seed in range(seeds):
-        exercise = exercises[seed] if seed < len(exercises) else task.exercise(seed)
+        exercise = exercises[seed] if seed < len(exercises) else source.exercise(seed)
         chosen = Random(seed).choice(list(right)) if seed >= len(right) else list(right)[seed]
-        answer = define(right[chosen], task.defines)
+        answer = define(right[chosen], source.defines)
         observed, printed = observe_all(exercise, partial(observe, answer))
         report = conclude(exercise, observed, printed)
         if not report.passed or report.known:
             alarms.append(f"{chosen}, seed {seed}: {report.state}")
         used = max(used, _tolerance_used(exercise, observed))
-    worked = define(right["worked"], task.defines)
-    public = task.exercise()
+    worked = define(right["worked"], source.defines)
+    public = source.exercise()
     return Accuracy(
         assignment=folder.name,
         exercise=name,
-        checks=len(task.checks),
+        checks=len(source.checks),
         wrong=len(found),
         caught=sum(caught for caught, _ in found),
         named=sum(named for _, named in found),
@@ -136,10 +129,10 @@ def _go_forward_and_backward(answer: Any, cases: Sequence[Case]) -> None:
                 total.backward()
 
 
-def try_mistake(task: ExerciseSource, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
+def try_mistake(source: ExerciseSource, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
     """Whether a wrong answer fails just what it must, and whether it is told its own message, in every exercise."""
     # Defined anew each time: one may keep something from call to call.
-    reports = [examine(exercise, define(mistake.source, task.defines)) for exercise in exercises]
+    reports = [examine(exercise, define(mistake.source, source.defines)) for exercise in exercises]
     caught = all({v.check.id for v in r.verdicts if v.status != "pass"} == set(mistake.fails) for r in reports)
     return caught, all(r.known is not None and r.known.id == mistake.id for r in reports)
 
@@ -173,7 +166,7 @@ def _parts(observed: Value, expected: Value) -> Iterator[float]:
 
 def measure_all(folders: Sequence[Path], seeds: int, jobs: int) -> Iterator[Accuracy]:
     """`measure` every exercise of some assignments, several at a time; yields them as they are done."""
-    wanted = [(folder, name) for folder in folders for name in load(folder).tasks]
+    wanted = [(folder, name) for folder in folders for name in load(folder).exercises]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(measure, folder, name, seeds) for folder, name in wanted]
         try:

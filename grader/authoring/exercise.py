@@ -1,17 +1,23 @@
-"""What a `solutions/<assignment>/reference.py` is made of, and the exercises that are made from it."""
+"""What the authors' files of an assignment say, as the exercises that are released and graded.
+
+In: a folder `solutions/<assignment>/` with the notebook `<assignment>.ipynb`, which has the worked solutions and the
+order of the exercises; for each exercise `<exercise>.py`, with its checks and cases, and `<exercise>.md`, its
+catalogue of known answers. Out: an `Assignment`, whose `ExerciseSource`s give an `Exercise` for every seed.
+"""
 
 from __future__ import annotations
 
 import importlib
 import math
 import runpy
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import nbformat
 import torch
 from nbformat.notebooknode import NotebookNode
 from torch import nn
@@ -23,61 +29,81 @@ from d2lblocks.checking.exercise import Check, Exercise, Known
 from d2lblocks.checking.observation import Observation
 from d2lblocks.checking.probes import NEEDS
 from d2lblocks.checking.runner import observe
+from grader.authoring.catalogue import Catalogue, Mistake, read_catalogue
+from grader.authoring.fill_in import solution_cells
 from grader.files import folders
 
-__all__ = ["Assignment", "Case", "Check", "Mistake", "ExerciseSource", "assignments", "define", "exercises", "load", "normal"]
+__all__ = [
+    "Assignment", "Case", "Check", "ExerciseSource", "assignments", "define", "load", "normal", "points_that_differ",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong answer that is known.
-
-    Attributes:
-        id: short name, unique within the exercise.
-        title: what it is called on the book's page of common mistakes.
-        source: the wrong code, as a student would write it.
-        fails: the checks (by id) that it must fail; it must pass all the others.
-        message: what a student who makes it is told: two sentences, what happens and where to look.
-        why: for the page: how it comes about.
-        remedy: for the page: the way out.
-        see: the section of the book that explains it.
-    """
-
-    id: str
-    title: str
-    source: str
-    fails: Set[str]
-    message: str
-    why: str
-    remedy: str
-    see: str
+REFERENCE_TIMEOUT = 60.0  # seconds that the reference, or a known mistake, may take for one case
+TEST_PREFIX = "test_"  # begins the `grade_id` of an autograde cell; the exercise's name follows
 
 
 @dataclass(frozen=True)
 class ExerciseSource:
     """An exercise as its author writes it.
 
+    The author's file, `<exercise>.py`, gives the first five and assigns the result to `EXERCISE`. `load` adds the
+    other three.
+
     Attributes:
-        name: the `grade_id` of its solution cell; ``"test_" + name`` is that of its autograde cell.
         defines: the name that an answer defines.
-        reference: the reference implementation.
         checks: without cases; each is tried on the groups of cases in its `on`.
         public: the cases that students have.
         secret: draws the cases that they do not have.
-        mistakes: known wrong answers.
-        alternatives: other right answers, by name.
         imports: modules that are imported before the clock starts, because answers need them and they take long.
+        name: the `grade_id` of its solution cell; ``"test_" + name`` is that of its autograde cell.
+        worked: the source of its solution cell. What it defines is the reference.
+        known_answers: the file of its catalogue, which is read when it is needed. Grading does not need it.
     """
 
-    name: str
     defines: str
-    reference: Any
     checks: tuple[Check, ...]
     public: tuple[Case, ...]
     secret: Callable[[Random], Sequence[Case]]
-    mistakes: tuple[Mistake, ...] = ()
-    alternatives: dict[str, str] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
+    name: str = ""
+    worked: str = ""
+    known_answers: Path = Path()
+
+    @cached_property
+    def reference(self) -> Any:
+        """What the worked solution defines: it is right, and answers are compared with it."""
+        return define(self.worked, self.defines)
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        found = read_catalogue(self.known_answers)
+        checks = [check.id for check in self.checks]
+        for mistake in found.mistakes:
+            if unknown := sorted(mistake.fails.difference(checks)):
+                raise ValueError(
+                    f"{self.known_answers}: `{mistake.id}` fails `{unknown[0]}`, which is no check of this exercise; "
+                    f"there are: {', '.join(checks)}"
+                )
+        return found
+
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Known wrong answers.
+
+        Raises:
+            CatalogueError: the catalogue cannot be read.
+            ValueError: it names a check that does not exist.
+        """
+        return self._catalogue.mistakes
+
+    @property
+    def right_answers(self) -> dict[str, str]:
+        """The sources of the worked solution, ``"worked"``, and of other right answers, by name.
+
+        Raises:
+            CatalogueError: the catalogue cannot be read.
+            ValueError: it names a check that does not exist.
+        """
+        return {"worked": self.worked, **self._catalogue.right_answers}
 
     @property
     def needs(self) -> set[str]:
@@ -112,7 +138,7 @@ class ExerciseSource:
         return Exercise(self.name, self.defines, cases, checks, expected, imports=self.imports)
 
     def _expected(self, check: Check, case: Case) -> Observation:
-        seen, _ = observe(self.reference, check.probe, case, 60, check.options)
+        seen, _ = observe(self.reference, check.probe, case, REFERENCE_TIMEOUT, check.options)
         raised = seen.get("raised", {})
         kind = raised.get("type", "") if isinstance(raised, dict) else ""
         if kind != case.raises:
@@ -126,7 +152,8 @@ class ExerciseSource:
         public = self._bare(self.public)
         known = []
         for mistake in self.mistakes:
-            observed, _ = observe_all(public, partial(observe, define(mistake.source, self.defines)), seconds=60)
+            answer = define(mistake.source, self.defines)
+            observed, _ = observe_all(public, partial(observe, answer), seconds=REFERENCE_TIMEOUT)
             seen = {check: tuple(observed[check]) for check in sorted(mistake.fails)}
             known.append(Known(mistake.id, mistake.title, mistake.message, mistake.see, seen))
         return tuple(known)
@@ -148,19 +175,17 @@ def _some(check: Check, secret: Sequence[Case], draw: Random | None) -> Iterator
         yield from (of_group[k] for k in sorted(chosen))
 
 
-def points_that_differ(tasks: Iterable[ExerciseSource], notebook: NotebookNode) -> str:
-    """Where the points of checks and those of the autograde cells are not the same, in a few words; or nothing."""
+def points_that_differ(exercises: Iterable[ExerciseSource], notebook: NotebookNode) -> str | None:
+    """Where the points of the checks and those of the autograde cells differ, in a few words; None if nowhere."""
     cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
-    for task in tasks:
-        own, cell = sum(check.points for check in task.checks), cells.get(f"test_{task.name}")
+    for exercise in exercises:
+        own, cell = sum(check.points for check in exercise.checks), cells.get(TEST_PREFIX + exercise.name)
         if cell is None:
-            return f"the notebook has no cell test_{task.name}"
-        if own != cell.metadata.nbgrader.points:
-            worth = cell.metadata.nbgrader.points
-            return (
-                f"the checks of {task.name} are worth {own:g} points, the notebook's cell test_{task.name} {worth:g}"
-            )
-    return ""
+            return f"the notebook has no cell {TEST_PREFIX}{exercise.name}"
+        if own != (worth := cell.metadata.nbgrader.points):
+            test = TEST_PREFIX + exercise.name
+            return f"the checks of {exercise.name} are worth {own:g} points, the notebook's cell {test} {worth:g}"
+    return None
 
 
 def define(source: str, name: str) -> Any:
@@ -170,51 +195,54 @@ def define(source: str, name: str) -> Any:
     return namespace[name]
 
 
-def exercises(reference: str, *names: str) -> tuple[ExerciseSource, ...]:
-    """The exercises of an assignment that has a file for each.
-
-    Args:
-        reference: the `__file__` of the assignment's `reference.py`.
-        *names: of the files beside it, without ``.py``, in the order of the notebook; each defines `TASK`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: one defines no `TASK`.
-    """
-    folder = Path(reference).parent
-    return tuple(_defined(folder / f"{name}.py", "TASK") for name in names)
-
-
-def _defined(source: Path, name: str) -> Any:
-    found = runpy.run_path(str(source)).get(name)
-    if not found:
-        raise ValueError(f"{source} defines no {name}")
-    return found
-
-
 @dataclass(frozen=True)
 class Assignment:
-    """The exercises of one folder of `solutions/`, by name."""
+    """The exercises of one folder of `solutions/`, by name, in the order of its notebook."""
 
     name: str
-    tasks: dict[str, ExerciseSource]
+    exercises: dict[str, ExerciseSource]
 
 
 def load(folder: Path) -> Assignment:
     """Read an assignment from its folder.
 
     Raises:
-        FileNotFoundError: the folder has no `reference.py`.
-        ValueError: its `reference.py` has no `TASKS`.
+        FileNotFoundError: the folder has no notebook of its own name.
+        ValueError: an exercise's file defines no `EXERCISE`, or the notebook lacks one of its cells.
     """
-    source = folder / "reference.py"
-    if not source.is_file():
-        raise FileNotFoundError(f"{folder} has no reference.py")
-    return Assignment(folder.name, {task.name: task for task in _defined(source, "TASKS")})
+    path = folder / f"{folder.name}.ipynb"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no notebook {path.name}")
+    notebook = nbformat.read(path, as_version=4)
+    order = exercises_of(notebook)
+    worked = solution_cells(notebook)
+    sources = {source.stem: source for source in folders.files(folder, ".py")}
+    for name, source in sources.items():
+        if name not in worked or name not in order:
+            cell = name if name not in worked else TEST_PREFIX + name
+            raise ValueError(f"{source} is for an exercise, but the notebook has no cell {cell}")
+    return Assignment(
+        folder.name,
+        {name: _exercise(sources[name], worked[name].source) for name in order if name in sources},
+    )
+
+
+def exercises_of(notebook: NotebookNode) -> list[str]:
+    """The names of the exercises that a program checks, in the order of their autograde cells."""
+    about = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+    tests = [own.grade_id for own in about if own.get("grade") and not own.get("solution")]
+    return [name.removeprefix(TEST_PREFIX) for name in tests if name.startswith(TEST_PREFIX)]
+
+
+def _exercise(source: Path, worked: str) -> ExerciseSource:
+    found = runpy.run_path(str(source)).get("EXERCISE")
+    if not isinstance(found, ExerciseSource):
+        raise ValueError(f"{source} defines no EXERCISE; write: EXERCISE = ExerciseSource(…)")
+    return replace(found, name=source.stem, worked=worked, known_answers=source.with_suffix(".md"))
 
 
 def assignments(solutions: Path) -> Iterator[Assignment]:
-    """All assignments, in alphabetical order: every folder of `solutions/` that has a `reference.py`."""
+    """All assignments, in alphabetical order: every folder of `solutions/` with a notebook of its own name."""
     for folder in folders.entries(solutions):
-        if (folder / "reference.py").is_file():
+        if (folder / f"{folder.name}.ipynb").is_file():
             yield load(folder)

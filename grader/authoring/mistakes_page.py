@@ -10,8 +10,8 @@ from pathlib import Path
 
 from d2lblocks.checking.check import examine
 from d2lblocks.checking.report import anchor
-from grader.authoring.accuracy import right_answers
-from grader.authoring.exercise import Assignment, ExerciseSource, Mistake, define
+from grader.authoring.catalogue import Mistake
+from grader.authoring.exercise import Assignment, define
 
 _HEAD = """\
 <!-- Made by `python -m grader mistakes` from the catalogues in solutions/; changes belong there. -->
@@ -37,26 +37,26 @@ def in_the_books_order(folders: Iterable[Path], toc: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: [*chapters, folder.name].index(folder.name))
 
 
-def mistakes_page(assignments: Iterable[tuple[Assignment, Path]]) -> str:
-    """The page as MyST Markdown.
+def mistakes_page(assignments: Iterable[Assignment]) -> str:
+    """The page as MyST Markdown: a part for each exercise, an entry for each mistake.
 
     Args:
-        assignments: each with its folder in `solutions/`.
+        assignments: in the order of the page.
 
-    Returns:
-        A part for each exercise, an entry for each mistake.
+    Raises:
+        CatalogueError: a catalogue cannot be read.
     """
     parts = [_HEAD]
-    for assignment, folder in assignments:
-        for task in assignment.tasks.values():
-            chapter = assignment.name.replace("_", " ").capitalize()
-            parts.append(f"(mistakes-{task.name.replace('_', '-')})=\n## {chapter}: `{task.defines}`\n")
-            right = list(right_answers(task, folder).values())
-            exercise = task.exercise()
-            for mistake in task.mistakes:
-                report = examine(exercise, define(mistake.source, task.defines))
-                seen = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
-                parts.append(_entry(task, mistake, excerpt(mistake.source, right), seen))
+    for assignment in assignments:
+        chapter = assignment.name.replace("_", " ").capitalize()
+        for source in assignment.exercises.values():
+            parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
+            right = list(source.right_answers.values())
+            exercise = source.exercise()
+            for mistake in source.mistakes:
+                report = examine(exercise, define(mistake.source, source.defines))
+                observed = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
+                parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), observed))
     return "\n".join(parts)
 
 
@@ -69,23 +69,23 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", "0", text)
 
 
-def _entry(task: ExerciseSource, mistake: Mistake, code: str, seen: Sequence[str]) -> str:
+def _entry(exercise: str, mistake: Mistake, code: str, observed: Sequence[str]) -> str:
     page, _, label = mistake.see.partition(".html#")
     chapter = page.replace("_", " ").capitalize()
     return "\n".join(
         [
-            f"({anchor(task.name, mistake.id)})=",
+            f"({anchor(exercise, mistake.id)})=",
             f"### {mistake.title}",
             "",
             f"```python\n{code}\n```",
             "",
-            "**What one observes**",
+            "**What the checks observe.**",
             "",
-            *seen,
+            *observed,
             "",
             f"**Why.** {mistake.why}",
             "",
-            f"**The way out.** {mistake.remedy} Read more: [{chapter}](#{label}).",
+            f"**What to do.** {mistake.remedy} Read more: [{chapter}](#{label}).",
             "",
         ]
     )

@@ -56,28 +56,23 @@ class Student:
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
 
 
-def answers(task: ExerciseSource, worked: str) -> list[Answer]:
-    """Every answer that is known for an exercise; the right one comes first.
-
-    Args:
-        task: the exercise.
-        worked: the source of the worked solution.
-    """
-    everything = sum(check.points for check in task.checks)
-    noisy = f"import sys\nimport warnings\n\nprint('hello', file=sys.stderr)\n{worked}\n\n" + _CHATTER.format(
-        name=task.defines
-    )
+def answers(exercise: ExerciseSource) -> list[Answer]:
+    """Every answer that is known for an exercise; the worked one comes first."""
+    everything = sum(check.points for check in exercise.checks)
+    worked, name = exercise.worked, exercise.defines
+    noisy = f"import sys\nimport warnings\n\nprint('hello', file=sys.stderr)\n{worked}\n\n"
+    others = {other: source for other, source in exercise.right_answers.items() if other != "worked"}
     return [
         Answer("right", worked, everything),
-        *(Answer(name, source, everything) for name, source in task.alternatives.items()),
-        Answer("noisy", noisy, everything),
+        *(Answer(other, source, everything) for other, source in others.items()),
+        Answer("noisy", noisy + _CHATTER.format(name=name), everything),
         *(
-            Answer(m.id, m.source, everything - sum(c.points for c in task.checks if c.id in m.fails))
-            for m in task.mistakes
+            Answer(m.id, m.source, everything - sum(c.points for c in exercise.checks if c.id in m.fails))
+            for m in exercise.mistakes
         ),
         Answer("stub", None, 0),
-        Answer("syntax_error", f"class {task.defines}(nn.Module:\n    pass\n", 0),
-        Answer("endless_loop", f"def {task.defines}(*args):\n    while True:\n        pass\n", 0),
+        Answer("syntax_error", f"class {name}(nn.Module:\n    pass\n", 0),
+        Answer("endless_loop", f"def {name}(*args):\n    while True:\n        pass\n", 0),
     ]
 
 
@@ -119,8 +114,8 @@ def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) ->
     everybody = [Student(name) for name in _NAMES]
     for number, (assignment, solution) in enumerate(assignments):
         cells = solution_cells(solution)
-        known = {name: answers(task, cells[name].source) for name, task in assignment.tasks.items()}
-        known |= {name: _WRITTEN for name in cells if name not in assignment.tasks}
+        known = {name: answers(exercise) for name, exercise in assignment.exercises.items()}
+        known |= {name: _WRITTEN for name in cells if name not in assignment.exercises}
         size = max(map(len, known.values()))
         if size > len(everybody):
             raise ValueError(f"{assignment.name} has {size} answers to an exercise, for {len(everybody)} students")

@@ -1,6 +1,7 @@
-"""What a person sees who reads a submission: characters that are not shown, and code that lies out of sight.
+"""Characters that cannot be seen, and code that a reader would not see.
 
-Only what is displayed is changed. What is run is what the student has written.
+In: a text or code. Out: the same with such characters as numbers and with long gaps shortened, and remarks about
+them. Only what is displayed changes. The code that runs is exactly what the student has written.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import re
 from collections.abc import Iterator
 
 MAX_BLANKS = 80  # in a row, in code
-MAX_COLUMNS = 300  # of a line of code; longer ones are shown in several lines
+MAX_COLUMNS = 300  # of a line of code; a longer line is shown in several lines
 MAX_EMPTY_LINES = 20  # in a row, in code
-MAX_NUMBERS = 1000  # of characters that are not shown, in one text
+MAX_NUMBERS = 1000  # of unseen characters that are shown as numbers, in one text
 MAX_IN_A_ROW = 10
 
-# Controls, soft hyphen, signs without a width or that reorder text, fillers, variation selectors, tags.
+# Control characters, soft hyphens, characters without width, bidirectional controls, fillers, selectors, tags.
 _UNSEEN = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _SPACES = r"\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_JOINERS = r"\u200c\u200d\ufe0e\ufe0f"  # many scripts and emoji need them, one or two behind another character
+_JOINERS = r"\u200c\u200d\ufe0e\ufe0f"  # many scripts and emoji need one or two of them after another character
 _NEEDED = rf"(?<=[^\x00-\x7f{_JOINERS}])[{_JOINERS}]{{1,2}}"
 _IN_TEXT = re.compile(rf"({_NEEDED})|[{_UNSEEN}]+")
 _IN_CODE = re.compile(rf"({_NEEDED})|[{_UNSEEN}{_SPACES}]+")
@@ -30,17 +31,17 @@ _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800
 
 
 def text(source: str, keep: str = "") -> str:
-    """A text in which characters that are not shown, or that reorder others, stand as ``⟨U+202E⟩``.
+    """A text in which characters that cannot be seen, or that reorder others, are shown as numbers: ``⟨U+202E⟩``.
 
     Args:
         source: the text.
-        keep: characters that stay as they are.
+        keep: characters that do not change.
     """
     return _replaced(_IN_TEXT, source, keep)
 
 
 def code(source: str) -> str:
-    """Code of which everything is in sight; not to be run."""
+    """Code for a reader, who sees all of it; it cannot be run."""
     shown = _replaced(_IN_CODE, source)
     shown = _EMPTY_LINES.sub(lambda found: f"⟨{found[0].count(chr(10)):,} empty lines⟩\n", shown)
     shown = _BLANKS.sub(lambda found: f"⟨{len(found[0]):,} blanks⟩", shown)
@@ -48,7 +49,7 @@ def code(source: str) -> str:
 
 
 def remarks(source: str) -> Iterator[str]:
-    """What is shown in another way than it is written, each in half a sentence, for code."""
+    """What a reader of code should know about the way in which it is shown: parts of sentences."""
     if any(not found[1] for found in _IN_CODE.finditer(source)):
         yield "characters that cannot be seen or that change the order of others are shown as numbers, as ⟨U+202E⟩"
     for found in _EMPTY_LINES.finditer(source):
@@ -76,7 +77,7 @@ def _replaced(pattern: re.Pattern[str], source: str, keep: str = "") -> str:
         if found[1]:
             return found[0]
         parts = re.split(f"([{keep}])", found[0]) if keep else [found[0]]
-        for k in range(0, len(parts), 2):  # the others are kept
+        for k in range(0, len(parts), 2):  # the parts between are kept
             few = parts[k][: min(MAX_IN_A_ROW, left)]
             left -= len(few)
             numbers = "".join(f"⟨U+{ord(character):04X}⟩" for character in few)

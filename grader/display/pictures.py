@@ -1,4 +1,7 @@
-"""How large a picture is that a stranger has made: a small file can fill the memory of a browser that shows it."""
+"""How large a student's pictures are: a small file can fill the memory of a browser that shows it.
+
+In: PNG and JPEG files in base64. Out: nothing if a picture may be shown, else an exception.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import binascii
 import re
 import struct
 from dataclasses import dataclass
+
+from grader.errors import PictureError
 
 MAX_PIXELS = 8_000_000  # of a picture
 MAX_NOTEBOOK_PIXELS = 50_000_000
@@ -24,39 +29,41 @@ class Pictures:
     """The pictures of one notebook.
 
     Attributes:
-        pixels: of those that may be shown, together.
+        pixels: the number of pixels of all pictures that are shown.
     """
 
     pixels: int = 0
 
-    def problem_with(self, mime: str, content: str) -> str:
-        """Why a picture is not shown, in a few words; empty if it is, and then it is counted.
+    def add(self, mime: str, content: str) -> None:
+        """Count a picture that is to be shown.
 
         Args:
             mime: ``"image/png"`` or ``"image/jpeg"``.
             content: the picture in base64.
+
+        Raises:
+            PictureError: the picture cannot be shown; it is not counted.
         """
         try:
             data = base64.b64decode(content) if _BASE64.fullmatch(content) else b""
-            size = _size_of_png(data) if mime == "image/png" else _size_of_jpeg(data)
+            width, height = _size_of_png(data) if mime == "image/png" else _size_of_jpeg(data)
         except (ValueError, binascii.Error, struct.error, IndexError):
-            return f"it is no plain {mime.removeprefix('image/').upper()}"
-        if 0 in size:
-            return "it has no size"
-        pixels = size[0] * size[1]
+            raise PictureError(f"it is not a plain {mime.removeprefix('image/').upper()} file") from None
+        if 0 in (width, height):
+            raise PictureError("its size is zero")
+        pixels = width * height
         if pixels > MAX_PIXELS:
-            return f"it has {size[0]:,} × {size[1]:,} pixels, {MAX_PIXELS:,} in all are allowed"
+            raise PictureError(f"it has {width:,} × {height:,} pixels, the maximum is {MAX_PIXELS:,} in all")
         if self.pixels + pixels > MAX_NOTEBOOK_PIXELS:
-            return f"the pictures of the notebook have more than {MAX_NOTEBOOK_PIXELS:,} pixels together"
+            raise PictureError(f"the pictures of the notebook have more than {MAX_NOTEBOOK_PIXELS:,} pixels together")
         self.pixels += pixels
-        return ""
 
 
-# A library would read more than the size: also texts and profiles, which can be packed as small as the pixels.
+# A library would read more than the size: also texts and profiles, which can be compressed as strongly as the pixels.
 def _size_of_png(data: bytes) -> tuple[int, int]:
     signature, kind, width, height = _PNG.unpack_from(data)
     if signature != _SIGNATURE or kind != b"IHDR":
-        raise ValueError("no PNG")
+        raise ValueError("not a PNG file")
     if b"acTL" in data[: data.find(b"IDAT") + 1 or None]:
         raise ValueError("it is animated")
     return width, height
@@ -64,11 +71,11 @@ def _size_of_png(data: bytes) -> tuple[int, int]:
 
 def _size_of_jpeg(data: bytes) -> tuple[int, int]:
     if data[:2] != b"\xff\xd8":
-        raise ValueError("no JPEG")
+        raise ValueError("not a JPEG file")
     at = 2
     while True:
         if data[at] != 0xFF:
-            raise ValueError("no segment")
+            raise ValueError("not a segment")
         marker = data[at + 1]
         if marker == 0xFF:  # may be repeated
             at += 1

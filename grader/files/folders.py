@@ -1,4 +1,7 @@
-"""What lies in a folder, without what editors and operating systems leave there."""
+"""What is in a folder, without what editors and operating systems leave there.
+
+In: a folder. Out: paths, sorted by name.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from pathlib import Path
 # .ipynb_checkpoints, .DS_Store, ._name, .~lock.name#, .git, .name.swp, .idea, .vscode; of Python; of a Mac's archives
 _FOLDERS = (".*", "__pycache__", "__MACOSX")
 _FILES = (".*", "*.pyc", "Thumbs.db", "ehthumbs.db", "desktop.ini", "~$*", "*~", "#*#", "*.swp", "*.swo", "*.part")
-# In the form that nbgrader's `CourseDirectory.ignore` takes.
+# As patterns for nbgrader's `CourseDirectory.ignore`.
 LEFT_BEHIND = tuple(dict.fromkeys((*_FOLDERS, *_FILES)))
 
 
 def is_left_behind(path: Path) -> bool:
-    """Whether a file or folder has a name of those that an editor or an operating system gives."""
+    """Whether an editor or an operating system has made a file or folder, as its name shows."""
     patterns = _FOLDERS if path.is_dir() else _FILES
     return any(fnmatchcase(path.name.lower(), pattern.lower()) for pattern in patterns)
 
@@ -29,11 +32,11 @@ def entries(folder: Path) -> list[Path]:
 
 
 def files(folder: Path, suffix: str = "") -> list[Path]:
-    """The files in a folder, sorted by name; no links.
+    """The files in a folder, sorted by name, without links.
 
     Args:
         folder: which.
-        suffix: with which their names end.
+        suffix: the end of their names; all files if empty.
 
     Raises:
         OSError: the folder cannot be read.
@@ -42,20 +45,20 @@ def files(folder: Path, suffix: str = "") -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in the folders below it; links are named, and not followed.
+    """The files in a folder and in the folders below it. Links are included, but not followed.
 
     Raises:
         OSError: a folder cannot be read.
     """
-    left = [folder]
-    while left:  # not by recursion: a student's folders may be a thousand deep
-        for path in entries(left.pop()):
+    pending = [folder]
+    while pending:  # no recursion: a student may have made a thousand nested folders
+        for path in entries(pending.pop()):
             if path.is_dir() and not path.is_symlink():
-                left.append(path)
+                pending.append(path)
             else:
                 yield path
 
 
 def ignored(folder: str, names: list[str]) -> set[str]:
-    """What `shutil.copytree` leaves out, as its `ignore`."""
+    """What `shutil.copytree` should leave out; use it as its argument `ignore`."""
     return {name for name in names if is_left_behind(Path(folder, name))}

@@ -1,4 +1,7 @@
-"""A copy of the gradebook, made before anything takes rows out of it."""
+"""Copy the gradebook before anything deletes rows from it, and open it as nbgrader cannot.
+
+In: the address of a gradebook, as in `CourseDirectory.db_url`. Out: a copy in `backups/`, or another address.
+"""
 
 from __future__ import annotations
 
@@ -14,78 +17,78 @@ from sqlalchemy import create_engine, insert, make_url, select, text
 from grader.files.atomic import PRIVATE_FILE, make_private, write_file
 
 FOLDER = "backups"  # in the course's folder
-LOCK_TIMEOUT = 10  # s that another program may hold a gradebook of SQLite
+LOCK_TIMEOUT = 10  # seconds to wait while another program locks a gradebook in SQLite
 
 
-def patient(address: str) -> str:
-    """The address of a gradebook that waits longer for another program's lock."""
+def with_lock_timeout(address: str) -> str:
+    """The address of the same gradebook, which waits longer while another program locks it."""
     url = make_url(address)
     if url.get_backend_name() == "sqlite" and "timeout" not in url.query:
         url = url.update_query_dict({"timeout": str(LOCK_TIMEOUT)})
     return url.render_as_string(hide_password=False)
 
 
-def file_of(address: str) -> Path | None:
-    """The file that a gradebook of SQLite lies in; None for other databases, and for one in memory."""
+def sqlite_file(address: str) -> Path | None:
+    """The file of a gradebook in SQLite; None for other databases, and for one in memory."""
     url = make_url(address)
     found = url.database if url.get_backend_name() == "sqlite" else None
     return Path(found) if found and found != ":memory:" else None
 
 
 def make_private_gradebook(address: str) -> None:
-    """Make the file of a new gradebook, so that only its owner may read it; SQLite keeps that for all its files.
+    """Create the file of a new gradebook that only its owner may read; SQLite uses the same mode for its other files.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
-    path = file_of(address)
+    path = sqlite_file(address)
     if path is not None and not path.exists() and path.parent.is_dir():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_FILE))
 
 
 def back_up(address: str, root: Path) -> Path:
-    """Copy a gradebook into ``backups/`` of the course. The copy is a gradebook of SQLite, whatever it is made from.
+    """Copy a gradebook into ``backups/`` of the course. The copy is always in SQLite, also if the gradebook is not.
 
-    To use it, put it in the place of ``gradebook.db``, or name it in ``CourseDirectory.db_url``.
+    To use the copy, replace ``gradebook.db`` with it, or name it in ``CourseDirectory.db_url``.
 
     Args:
         address: of the gradebook.
         root: the course's folder.
 
     Returns:
-        Where the copy lies.
+        The path of the copy.
 
     Raises:
         OSError: it cannot be written.
         sqlalchemy.exc.SQLAlchemyError: the gradebook cannot be read.
     """
     make_private(root / FOLDER)
-    place = root / FOLDER / f"gradebook-{time.strftime('%Y-%m-%d-%H%M%S')}.db"
+    path = root / FOLDER / f"gradebook-{time.strftime('%Y-%m-%d-%H%M%S')}.db"
     number = 1
-    while place.exists():
+    while path.exists():
         number += 1
-        place = place.with_stem(f"{place.stem.partition('_')[0]}_{number}")
-    made = place.with_name(f".{place.name}.new")
+        path = path.with_stem(f"{path.stem.partition('_')[0]}_{number}")
+    new = path.with_name(f".{path.name}.new")
     try:
-        os.close(os.open(made, os.O_CREAT | os.O_TRUNC | os.O_RDWR, PRIVATE_FILE))
-        path = file_of(address)
-        if path is not None:
-            with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(made)) as to:
+        os.close(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_RDWR, PRIVATE_FILE))
+        file = sqlite_file(address)
+        if file is not None:
+            with contextlib.closing(sqlite3.connect(file)) as source, contextlib.closing(sqlite3.connect(new)) as to:
                 source.backup(to)
         else:
-            _copy_rows(address, made)
-        write_file(place, made.read_bytes())
+            _copy_rows(address, new)
+        write_file(path, new.read_bytes())
     finally:
-        made.unlink(missing_ok=True)
-    return place
+        new.unlink(missing_ok=True)
+    return path
 
 
-def _copy_rows(address: str, made: Path) -> None:
-    """All rows of a gradebook on a server, as they were at one moment."""
+def _copy_rows(address: str, new: Path) -> None:
+    """Copy all rows of a gradebook on a server, as they were at one moment."""
     engine = create_engine(address, isolation_level="SERIALIZABLE")
     try:
-        with Gradebook(f"sqlite:///{made}") as copy, engine.connect() as source:
-            for table in reversed(Base.metadata.sorted_tables):  # nbgrader enters a course of its own
+        with Gradebook(f"sqlite:///{new}") as copy, engine.connect() as source:
+            for table in reversed(Base.metadata.sorted_tables):  # nbgrader has entered a course
                 copy.db.execute(table.delete())
             for table in Base.metadata.sorted_tables:
                 rows = [dict(row) for row in source.execute(select(table)).mappings()]

@@ -1,7 +1,8 @@
-"""Enter the cells of a released notebook into the gradebook, and keep what was given for those that still exist.
+"""Enter the cells of a released notebook into the gradebook, and keep the marks of cells that still exist.
 
-nbgrader's own `SaveCells` refuses to add or to remove a cell once somebody has handed in, and its advice, to take the
-submissions out first, deletes the marks and comments that a person has given.
+In: a notebook that is being released. Out: the gradebook with its cells. nbgrader's own `SaveCells` refuses to add
+or remove a cell after the first submission; its advice is to delete the submissions first, which deletes the marks
+and comments that a person has given.
 """
 
 from __future__ import annotations
@@ -30,42 +31,36 @@ from sqlalchemy import text
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict
 
+from grader.display.messages import count, first_names
+from grader.errors import LostMarksError
 from grader.files.atomic import make_private
-from grader.gradebook.backup import back_up, make_private_gradebook, patient
+from grader.gradebook.backup import back_up, make_private_gradebook, with_lock_timeout
 from grader.gradebook.marks import one_transaction
-
-MAX_NAMED = 5  # marks that a message names
 
 _Row = TypeVar("_Row", Grade, Comment)
 
 
-class LostMarksError(Exception):
-    """A cell that is gone has marks or comments that a person gave, said in one line."""
-
-
 class KeepMarks(SaveCells):
-    """Takes the place of nbgrader's `SaveCells`, for our command, for nbgrader's and for the formgrader's button.
+    """Replaces nbgrader's `SaveCells`, in our command, in nbgrader's command and for the formgrader's button.
 
     The gradebook is changed in one transaction, or not at all. Every mark, extra point, comment and penalty of a cell
-    that still exists stays. Where rows go, because their cell is gone, the gradebook is backed up first; where a
-    person has given one of them, it refuses, unless it is told that they may go.
+    that still exists stays. Rows of cells that no longer exist are deleted, after a backup of the gradebook. If a
+    person has given one of these marks or comments, the release fails, unless `remove_marks` is set.
     """
 
     remove_marks = Bool(
-        False, help="Whether marks and comments that a person gave may go, if their cell is gone."
+        False, help="Whether marks and comments that a person gave may be deleted, if their cell no longer exists."
     ).tag(config=True)
-    renamed = Dict(help="Cells that have another name now: new names by old ones. Their marks go with them.").tag(
-        config=True
-    )
-    say = AnyTrait(None, allow_none=True, help="Called with each line about what was changed; None: the log.").tag(
+    renamed = Dict(help="Cells that were renamed: new names by old ones. They keep their marks.").tag(config=True)
+    say = AnyTrait(None, allow_none=True, help="Called with each line about a change; None: the log.").tag(
         config=True
     )
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """Leave the notebook alone; enter its cells.
+        """Enter the cells of a notebook; the notebook itself does not change.
 
         Raises:
-            LostMarksError: see above.
+            LostMarksError: marks or comments that a person gave would be deleted.
         """
         coursedir = self.parent.parent.coursedir
         root = Path(coursedir.root)
@@ -80,14 +75,14 @@ class KeepMarks(SaveCells):
         self.new_solution_cells: dict[str, dict[str, Any]] = {}
         self.new_task_cells: dict[str, dict[str, Any]] = {}
         self.new_source_cells: dict[str, dict[str, Any]] = {}
-        everything = coursedir.notebook_id == "*"  # not only the notebook that somebody has named
-        self._here = {Path(path).stem for path in self.parent.parent.notebooks} if everything else None
+        all_notebooks = coursedir.notebook_id == "*"  # not only the one that a user has named
+        self._released = {Path(path).stem for path in self.parent.parent.notebooks} if all_notebooks else None
         self._back_up = lambda: back_up(address, root)
-        with Gradebook(patient(address), coursedir.course_id) as self.gradebook:
+        with Gradebook(with_lock_timeout(address), coursedir.course_id) as self.gradebook:
             for index, cell in enumerate(nb.cells):
                 self.preprocess_cell(cell, resources, index)
             with one_transaction(self.gradebook):
-                # From here on nobody else can write: what is decided now still holds when it is done.
+                # This locks the database: from here on no other program can change what we read.
                 self.gradebook.db.execute(text("UPDATE course SET id = id"))
                 self.gradebook.db.expire_all()
                 self._create_notebook(nb)
@@ -96,8 +91,8 @@ class KeepMarks(SaveCells):
     def _create_notebook(self, nb: NotebookNode) -> None:
         db = self.gradebook.db
         assignment = self.gradebook.update_or_create_assignment(self.assignment_id)
-        here = self._here or {notebook.name for notebook in assignment.notebooks}
-        gone = [notebook for notebook in assignment.notebooks if notebook.name not in here]
+        released = self._released or {notebook.name for notebook in assignment.notebooks}
+        gone = [notebook for notebook in assignment.notebooks if notebook.name not in released]
         notebook = self._notebook(gone)
         notebook.kernelspec = json.dumps(nb.metadata.get("kernelspec", {}))
         db.flush()
@@ -112,8 +107,8 @@ class KeepMarks(SaveCells):
         has_comment = {cell.name: cell for cell in cells if isinstance(cell, SolutionCell | TaskCell)}
         rows: list[Grade | Comment] = []
         for submitted in submissions:
-            rows += _move(submitted.grades, has_grade)
-            rows += _move(submitted.comments, has_comment)
+            rows += _attach(submitted.grades, has_grade)
+            rows += _attach(submitted.comments, has_comment)
         for other in gone:
             rows += [row for submitted in other.submissions for row in (*submitted.grades, *submitted.comments)]
         self._remove(rows)
@@ -126,7 +121,7 @@ class KeepMarks(SaveCells):
             for grade in submitted.grades:
                 points = before.get(grade.cell.name)
                 if grade.manual_score is not None and points not in (None, grade.cell.max_score):
-                    grade.needs_manual_grade = True  # given for other points; a person decides
+                    grade.needs_manual_grade = True  # the points have changed; a person decides
         db.flush()
         for other in gone:
             for submitted in other.submissions:
@@ -143,7 +138,7 @@ class KeepMarks(SaveCells):
         self._report(changed, before, has_grade, len(submissions))
 
     def _notebook(self, gone: list[Notebook]) -> Notebook:
-        """The notebook in the gradebook: by its name, or the one that has been given this name, or a new one."""
+        """The notebook in the gradebook: the one of this name, or one that was renamed to it, or a new one."""
         try:
             return self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
         except MissingEntry:
@@ -165,17 +160,17 @@ class KeepMarks(SaveCells):
         return new
 
     def _rename(self, notebook: Notebook) -> list[str]:
-        """Give cells the names that the author says they have now; says which."""
+        """Rename cells as the author says; returns a line about each."""
         there = {cell.name for cell in notebook._base_cells}
         wanted = self.new_grade_cells.keys() | self.new_solution_cells.keys() | self.new_task_cells.keys()
         found = {old: new for old, new in self.renamed.items() if old in there - wanted and new in wanted - there}
         for cell in (*notebook._base_cells, *notebook.source_cells):
             cell.name = found.get(cell.name, cell.name)
         self.gradebook.db.flush()
-        return [f"{old} is now {new}; its marks and comments went with it" for old, new in found.items()]
+        return [f"{old} is now {new}; it keeps its marks and comments" for old, new in found.items()]
 
     def _cells(self, notebook: Notebook) -> tuple[list[BaseCell], list[BaseCell | SourceCell]]:
-        """The cells that the notebook has now, and those that are gone."""
+        """The cells that the notebook has now, and those that no longer exist."""
         kinds = (
             (GradeCell, self.new_grade_cells),
             (SolutionCell, self.new_solution_cells),
@@ -202,26 +197,27 @@ class KeepMarks(SaveCells):
         return cell
 
     def _remove(self, rows: list[Grade | Comment]) -> None:
-        """Delete rows whose cell is gone, after a backup.
+        """Delete rows whose cell no longer exists, after a backup.
 
         Raises:
-            LostMarksError: a person has given some of them.
+            LostMarksError: a person has given some of these marks or comments, and `remove_marks` is not set.
         """
         if not rows:
             return
-        by_hand = [row for row in rows if _by_hand(row)]
-        if by_hand and not self.remove_marks:
+        manual = [row for row in rows if _is_manual(row)]
+        if manual and not self.remove_marks:
+            lost = first_names(sorted(map(_describe, manual)))
             raise LostMarksError(
-                f"{self.assignment_id} has lost cells with marks or comments that were given by hand: "
-                f"{_some(map(_in_words, by_hand))}. Put the cells back; or, if they have other names now: python -m "
-                "grader release --renamed OLD=NEW; or, if these marks may go: --remove-marks (the gradebook is "
-                "backed up first)"
+                f"{self.assignment_id} no longer has cells with marks or comments that a person gave: {lost}. Put "
+                "the cells back; or, if they were renamed: python -m grader release --renamed OLD=NEW; or, if these "
+                "marks may be deleted: --remove-marks (the gradebook is backed up first)"
             )
-        # The connection that makes the backup sees the gradebook as it was before this transaction.
-        place = self._back_up()
+        # The backup has a connection of its own, and copies the gradebook as it was before this transaction.
+        copy = self._back_up()
         self._say(
-            f"{self.assignment_id}: {_count(len(rows), 'entry', 'entries')} of cells that are gone taken out of the "
-            f"gradebook, {len(by_hand)} of them given by hand; a copy from before is {place}"
+            f"{self.assignment_id}: deleted from the gradebook, because their cells no longer exist: "
+            f"{count(len(rows), 'entry', 'entries')}, {len(manual)} of them given by a person; the gradebook as it was "
+            f"before: {copy}"
         )
         for row in rows:
             self.gradebook.db.delete(row)
@@ -241,12 +237,11 @@ class KeepMarks(SaveCells):
             if name not in before:
                 changed.append(f"{name} is new")
             elif before[name] != cell.max_score:
-                changed.append(f"{name} has {cell.max_score:g} points, not {before[name]:g} any more")
+                changed.append(f"{name} now has {cell.max_score:g} points, before {before[name]:g}")
         if changed:
-            whose = _count(submissions, "submission", "submissions")
             self._say(
-                f"{self.assignment_id}: {'; '.join(changed)}. The marks and comments of {whose} are kept; next: "
-                f"python -m grader autograde {self.assignment_id}"
+                f"{self.assignment_id}: {'; '.join(changed)}. The marks and comments of "
+                f"{count(submissions, 'submission')} are kept; next: python -m grader autograde {self.assignment_id}"
             )
 
     def _say(self, line: str) -> None:
@@ -254,39 +249,28 @@ class KeepMarks(SaveCells):
         say(line)
 
 
-def _move(rows: Iterable[_Row], to: dict[str, Any]) -> list[_Row]:
-    """Attach rows to the cells of their name; returns those whose cell is gone."""
-    left = []
+def _attach(rows: Iterable[_Row], to: dict[str, Any]) -> list[_Row]:
+    """Attach rows to the cells of the same name; returns the rows without such a cell."""
+    without = []
     for row in rows:
         cell = to.get(row.cell.name)
         if cell is None:
-            left.append(row)
-        elif row.cell is not cell:  # of another kind now
+            without.append(row)
+        elif row.cell is not cell:  # the cell is of another kind now
             row.cell = cell
-    return left
+    return without
 
 
-def _by_hand(row: Grade | Comment) -> bool:
+def _is_manual(row: Grade | Comment) -> bool:
     if isinstance(row, Grade):
         return row.manual_score is not None or bool(row.extra_credit)
     return bool(row.manual_comment)
 
 
-def _in_words(row: Grade | Comment) -> str:
+def _describe(row: Grade | Comment) -> str:
     where = f"{row.cell.name} of {row.notebook.student.id}"
     if isinstance(row, Comment):
         return f"a comment on {where}"
     given = [f"{row.manual_score:g}"] if row.manual_score is not None else []
     given += [f"{row.extra_credit:g} extra"] if row.extra_credit else []
     return f"{' and '.join(given)} for {where}"
-
-
-def _some(names: Iterable[str]) -> str:
-    everything = sorted(names)
-    shown = ", ".join(everything[:MAX_NAMED])
-    more = len(everything) - MAX_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -1,18 +1,16 @@
-"""Write a graded submission where nbgrader keeps it: the autograded notebook, and the marks in the gradebook."""
+"""Enter a graded submission where nbgrader keeps it: the marks in the gradebook, the notebook in `autograded/`.
+
+In: a graded notebook, its scores and comments. Out: rows of the gradebook, and a folder with the notebook.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
-from nbformat.notebooknode import NotebookNode
-from nbgrader import utils
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment, SubmittedNotebook
 from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
@@ -20,42 +18,14 @@ from sqlalchemy import and_, or_
 from traitlets.config import Config
 
 from grader.files import folders
-from grader.files.atomic import make_private, new_folder, write_file
+from grader.files.atomic import new_folder
+from grader.grading.outcome import Entry
 
-FINGERPRINT = ".graded"  # beside a graded notebook: what its marks depend on
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What nbgrader keeps of a graded submission.
-
-    Attributes:
-        notebook: the autograded notebook, as JSON.
-        scores: by `grade_id`; None where a person has to give the mark.
-        comments: by `grade_id`; None where there is nothing to say.
-    """
-
-    notebook: str
-    scores: dict[str, float | None]
-    comments: dict[str, str | None]
+FINGERPRINT = ".graded"  # a file beside a graded notebook: the fingerprint of everything that its marks depend on
 
 
-def entry_of(notebook: NotebookNode) -> Entry:
-    """What to enter for a graded notebook, as nbgrader's `SaveAutoGrades` would."""
-    scores: dict[str, float | None] = {}
-    comments: dict[str, str | None] = {}
-    for cell in notebook.cells:
-        if utils.is_grade(cell):
-            scores[cell.metadata.nbgrader.grade_id], _ = utils.determine_grade(cell)
-        if utils.is_solution(cell) or utils.is_task(cell):
-            untouched = cell.metadata.nbgrader.get("checksum") == utils.compute_checksum(cell)
-            answer = "No response." if untouched and not utils.is_task(cell) else None
-            comments[cell.metadata.nbgrader.grade_id] = answer
-    return Entry(nbformat.v4.writes(notebook), scores, comments)
-
-
-class Marks:
-    """Enters marks into an open gradebook, each submission's in one transaction.
+class GradebookWriter:
+    """Enters marks into an open gradebook; one transaction for each submission.
 
     Args:
         gradebook: open.
@@ -64,21 +34,21 @@ class Marks:
 
     def __init__(self, gradebook: Gradebook, config: Config) -> None:
         self._gradebook = gradebook
-        # Held here, the cells of an assignment are read once and not for each of its submissions.
+        # SQLAlchemy reads the cells of an assignment once, as long as something refers to them.
         self._cells: dict[str, list[object]] = {}
         late = AssignLatePenalties(config=config)
         late.init_plugin()
         self._late: LateSubmissionPlugin = late.plugin_inst
-        self._within = late._check_late_penalty
+        self._limit_penalty = late._check_late_penalty
 
     def enter(self, student: str, assignment: str, entry: Entry, timestamp: datetime | None) -> None:
-        """Enter a graded submission, and the penalty for being late, if there is one.
+        """Enter a graded submission, and the penalty if it is late.
 
         Args:
-            student: who handed in; entered if unknown.
-            assignment: its name, and the notebook's.
+            student: whose it is; a student who is not in the gradebook is added.
+            assignment: its name, which is also the notebook's.
             entry: what to enter.
-            timestamp: when it was handed in, if that is known.
+            timestamp: when it was submitted, in UTC; None if that is not known.
 
         Raises:
             nbgrader.api.MissingEntry: the assignment was never released, or released with other cells.
@@ -89,7 +59,7 @@ class Marks:
             self._cells[assignment] = [*released.grade_cells, *released.solution_cells, *released.task_cells]
         with one_transaction(gradebook):
             gradebook.update_or_create_student(student)
-            # Also if it is not known: then one that was known before counts no more.
+            # Also if it is None: an earlier timestamp must not stay.
             submission = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
             submitted = gradebook.find_submission_notebook(assignment, assignment, student)
             grades = {grade.cell.name: grade for grade in submitted.grades}
@@ -97,7 +67,7 @@ class Marks:
             try:
                 for name, score in entry.scores.items():
                     grades[name].auto_score = score
-                    # A mark that a person has given stays, and asks to be looked at again.
+                    # A mark that a person has given stays, but the person should look at it again.
                     grades[name].needs_manual_grade = grades[name].manual_score is not None or score is None
                 for name, comment in entry.comments.items():
                     comments[name].auto_comment = comment
@@ -105,25 +75,25 @@ class Marks:
                 raise MissingEntry(
                     f"{assignment} was released with other cells: the gradebook has no {error}"
                 ) from error
-            gradebook.db.flush()  # the score is summed up in the database
+            gradebook.db.flush()  # the database computes the sum
             submitted.late_submission_penalty = self._penalty(submission, submitted)
 
-    def settle_lateness(self, assignment: str) -> list[str]:
-        """Work out anew what is deducted for being late: the due date may have changed since, or an extension.
+    def update_late_penalties(self, assignment: str) -> list[str]:
+        """Compute late penalties again, because a due date or an extension may have changed.
 
         Returns:
-            The students for whom it is another number of points now.
+            The students whose penalty has changed.
         """
         changed = []
         with one_transaction(self._gradebook):
             dated = and_(SubmittedAssignment.timestamp.isnot(None), Assignment.duedate.isnot(None))
-            of_the_assignment = (
+            may_be_late = (
                 self._gradebook.db.query(SubmittedNotebook)
                 .join(SubmittedAssignment)
                 .join(Assignment)
                 .filter(Assignment.name == assignment, or_(dated, SubmittedNotebook.late_submission_penalty > 0))
             )
-            for submitted in of_the_assignment:
+            for submitted in may_be_late:
                 penalty = self._penalty(submitted.assignment, submitted)
                 if (penalty or 0) != (submitted.late_submission_penalty or 0):
                     submitted.late_submission_penalty = penalty
@@ -131,20 +101,20 @@ class Marks:
         return changed
 
     def _penalty(self, submission: SubmittedAssignment, submitted: SubmittedNotebook) -> float | None:
-        """The points that a submission loses for being late, if it is."""
+        """The points that a submission loses because it is late; None if it is not."""
         late = submission.total_seconds_late
         if late <= 0:
             return None
         penalty = self._late.late_submission_penalty(submission.student.id, submitted.score, late)
-        return None if penalty is None else self._within(submitted, penalty)
+        return None if penalty is None else self._limit_penalty(submitted, penalty)
 
 
 @contextlib.contextmanager
 def one_transaction(gradebook: Gradebook) -> Iterator[None]:
-    """Commit once, at the end, or nothing.
+    """Commit once, at the end; after an exception, nothing is committed.
 
-    nbgrader commits a new student and an empty submission before there are marks: a run that is killed in between, or
-    whose disk is full then, would leave zeros that nobody gave.
+    nbgrader commits a new student and an empty submission before there are marks. If the run is killed in between, or
+    the disk is full, that would leave zeros that nobody gave.
     """
     session = gradebook.db
     commit, session.commit = session.commit, session.flush
@@ -158,48 +128,21 @@ def one_transaction(gradebook: Gradebook) -> Iterator[None]:
         session.commit = commit
 
 
-def write_notebook(notebook: str, folder: Path, support: Path, more: Mapping[str, str]) -> None:
-    """Put a graded notebook, with the files that belong to the assignment, in the place of the one that was there.
+def write_notebook(notebook: str, folder: Path, release: Path, more: Mapping[str, str]) -> None:
+    """Write a graded notebook and the assignment's other files.
 
-    The old one or the new one is there at every moment, and nobody else on this machine may look into it.
+    The folder is replaced in one step: at every moment it is the old one or the new one. Only its owner may read it.
 
     Args:
         notebook: the graded notebook, as JSON.
         folder: ``autograded/<student>/<assignment>``; the notebook has the name of the assignment.
-        support: the released assignment, for its other files.
-        more: further small files, by name.
+        release: the released assignment, whose other files are copied.
+        more: further small files: text by name.
     """
-    with new_folder(folder) as made:
-        for path in folders.files(support):
+    with new_folder(folder) as new:
+        for path in folders.files(release):
             if path.suffix != ".ipynb":
-                shutil.copyfile(path, made / path.name)
+                shutil.copyfile(path, new / path.name)
         for name, content in more.items():
-            (made / name).write_text(content, encoding="utf-8")
-        (made / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")
-
-
-def keep_failure(path: Path, depends_on: str, problem: str) -> None:
-    """Remember why a submission could not be graded, or that it could.
-
-    Args:
-        path: of a file; each submission has its own.
-        depends_on: what grading it depends on, as a fingerprint.
-        problem: empty if it could be graded.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    if not problem:
-        path.unlink(missing_ok=True)
-        return
-    make_private(path.parent)
-    write_file(path, json.dumps({"depends_on": depends_on, "problem": problem}).encode())
-
-
-def failure(path: Path, depends_on: str) -> str:
-    """Why this submission could not be graded, when that was tried; empty if it was not, or could."""
-    try:
-        kept = json.loads(path.read_bytes())
-        return str(kept["problem"]) if kept["depends_on"] == depends_on else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+            (new / name).write_text(content, encoding="utf-8")
+        (new / f"{folder.name}.ipynb").write_text(notebook, encoding="utf-8")

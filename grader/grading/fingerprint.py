@@ -1,8 +1,9 @@
-"""What a mark depends on, as a fingerprint: a submission is graded again when its fingerprint has changed.
+"""What a mark depends on, as a fingerprint: a submission is graded again if its fingerprint has changed.
 
-It covers the submission, the assignment, the code that gives marks, and the versions of what students' code runs
-with. What is deducted for being late is worked out apart, without grading. Texts are not covered: comments,
-docstrings, statements, the catalogue of mistakes, hints. They change no mark; `autograde --force` shows them.
+It covers the submission, the assignment, the code that gives marks, and the versions of the packages that students'
+code uses. Penalties for being late are computed elsewhere, without grading. Texts are not covered: comments,
+docstrings, statements, hints, the catalogues (`solutions/*/*.md`). They change no mark; `autograde --force` shows new
+ones.
 """
 
 from __future__ import annotations
@@ -20,33 +21,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.files import folders
-from grader.sandbox import host
-from grader.submission import repair, timestamps
+from grader.submission import find, read, timestamps
 
 if TYPE_CHECKING:
-    from grader.grading.pool import GradingJob, Submission
+    from grader.grading.job import GradingJob, Submission
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "IPython", "nbgrader", "nbformat")
-# Where marks are given, where students' code runs, and what students import.
+# Modules that give marks, that run students' code, and that students import.
 ROOTS = ("grader.grading.pool", "grader.sandbox.inside.zygote", "d2lblocks")
-# What is for reading only: arguments of `ExerciseSource` and of `Check` in the author's files, by position or by name.
-_TEXTS: dict[str, dict[str, int | None]] = {
-    "ExerciseSource": {"mistakes": 6, "alternatives": 7},
-    "Check": {"title": 1, "hints": 4},
-}
-_NAMES = ("TASK", "TASKS")  # what the author's files define
+# Texts for readers: arguments of `Check` in the author's files, by name, with their positions.
+_TEXTS_OF_A_CHECK = {"title": 1, "hints": 4}
+_EXERCISE = "EXERCISE"  # what such a file defines
 _OF_A_CELL = ("cell_type", "grade", "grade_id", "locked", "points", "solution", "task")
 
 File = tuple[Path, int, int]  # the time of its last change, its size
 
 
 def fingerprint(job: GradingJob, submission: Submission) -> str:
-    """What the marks of a submission depend on. Not the seed: any other is as good."""
+    """What the marks of a submission depend on. The seed is not part of it: any seed is as good as another."""
     digest = _Digest(versions(job, submission.assignment))
-    with contextlib.suppress(OSError):  # a folder that cannot be read: grading says so
-        attempts = repair.attempts(submission.folder, submission.assignment)
-        for path in repair.notebooks(submission.folder):
-            # Of several attempts the newest is graded: which one that is, the times of their files may say.
+    with contextlib.suppress(OSError):  # a folder that cannot be read; grading reports it
+        attempts = find.attempts(submission.folder, submission.assignment)
+        for path in find.notebooks(submission.folder):
+            # Of several attempts the newest is graded, and the times of the files may decide which one that is.
             time = path.stat().st_mtime_ns if path in attempts and len(attempts) > 1 else 0
             digest.add(os.fsencode(path.name), content(path) if path in attempts else b"", time)
     digest.add(timestamps.content(submission.folder) or b"")
@@ -59,38 +57,39 @@ def versions(job: GradingJob, assignment: str) -> str:
     for package in PACKAGES:
         digest.add(package, importlib.metadata.version(package))
     for name, path in sorted(sources().items()):
-        digest.add(name, _code(_file(path), ()))
-    # Not the whole paths: a course that has been moved is the same course.
-    for path in _files_of(job.solutions / assignment):
+        digest.add(name, _code(_file(path)))
+    # Names, not whole paths: a course that has been moved is the same course.
+    for path in _author_files(job, assignment):
         if path.suffix == ".py":
-            digest.add(path.name, _code(_file(path), _NAMES))
-        elif path.suffix != ".ipynb":
+            digest.add(path.name, _code(_file(path)))
+        elif path.suffix == ".ipynb":
+            digest.add(path.name, _worked(_file(path)))
+        else:
             digest.add(path.name, content(path))
     for path in _files_of(job.releases / assignment):
         if path.suffix == ".ipynb":
             digest.add(path.name, _release(_file(path)))
-        elif path.name != "public.json":  # which follows from the rest, and says what is checked in words
+        elif path.name != "public.json":  # which follows from the rest, and describes the checks in words
             digest.add(path.name, content(path))
     return digest.hex()
 
 
 def state(job: GradingJob, assignment: str) -> tuple[File, ...]:
-    """The files of an assignment as they are now: for who keeps what was read from them."""
-    folders = (job.solutions / assignment, job.releases / assignment)
-    return tuple(_file(path) for folder in folders for path in _files_of(folder))
+    """The files of an assignment as they are now: whoever keeps what it read from them compares this."""
+    return tuple(_file(path) for path in (*_author_files(job, assignment), *_files_of(job.releases / assignment)))
 
 
 def content(path: Path) -> bytes:
-    """What is in a file, or what there is instead: it may be larger than memory, or closed to us."""
+    """The bytes of a file; its size if it is too large, or the error if it cannot be read."""
     try:
         size = path.stat().st_size
-        return path.read_bytes() if size <= repair.MAX_BYTES else f"{size} bytes".encode()
+        return path.read_bytes() if size <= read.MAX_BYTES else f"{size} bytes".encode()
     except OSError as error:
         return f"{error.strerror}".encode()
 
 
 class _Digest:
-    """A digest of a list: where one thing ends and the next begins makes a difference."""
+    """A digest of a list of things. The boundaries between them count, too."""
 
     def __init__(self, *things: object) -> None:
         self._hash = hashlib.sha256()
@@ -112,6 +111,11 @@ def _files_of(folder: Path) -> list[Path]:
         return []
 
 
+def _author_files(job: GradingJob, assignment: str) -> list[Path]:
+    """The files in an assignment's folder of `solutions/`, without the catalogues, on which no mark depends."""
+    return [path for path in _files_of(job.solutions / assignment) if path.suffix != ".md"]
+
+
 def _file(path: Path) -> File:
     found = path.stat()
     return path, found.st_mtime_ns, found.st_size
@@ -121,8 +125,8 @@ def _file(path: Path) -> File:
 
 
 def sources() -> dict[str, Path]:
-    """The modules of ours that take part in giving marks, by name: those that `ROOTS` import, and so on."""
-    return _sources(host.ROOT)
+    """The files of our modules that give marks, by name: all that `ROOTS` import, directly or not."""
+    return _sources(ROOT)
 
 
 @functools.lru_cache
@@ -141,7 +145,7 @@ def _sources(root: Path) -> dict[str, Path]:
 
 
 def _where(root: Path, name: str) -> Path | None:
-    """The file of a module, if it is one of ours."""
+    """The file of a module; None if it is not ours."""
     if name.partition(".")[0] not in ("grader", "d2lblocks"):
         return None
     at = root.joinpath(*name.split("."))
@@ -158,24 +162,26 @@ def _imports(module: ast.Module) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=512)
-def _code(file: File, names: tuple[str, ...]) -> bytes:
-    """What a program does, without what is only for reading.
+def _code(file: File) -> bytes:
+    """The code of a program, without texts that are only for reading.
 
     Args:
-        file: read again when it has changed, for a grader that lives as long as a server.
-        names: if it defines one of these, only what they need of it counts.
+        file: read again if it has changed: the grader may run as long as a server.
     """
-    data = content(file[0])
+    return _without_texts(content(file[0]))
+
+
+def _without_texts(source: bytes) -> bytes:
     try:
-        module = ast.parse(data)
+        module = ast.parse(source)
     except (SyntaxError, ValueError):
-        return data
+        return source
     _Texts().visit(module)
-    return "\n".join(map(ast.dump, _needed(module, names))).encode("utf-8", "surrogatepass")
+    return "\n".join(map(ast.dump, _needed(module))).encode("utf-8", "surrogatepass")
 
 
 class _Texts(ast.NodeTransformer):
-    """Takes out docstrings, and the arguments of `_TEXTS`."""
+    """Removes docstrings, and of each `Check(…)` the title and the hints."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)
@@ -190,21 +196,24 @@ class _Texts(ast.NodeTransformer):
         return super().generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        texts = _TEXTS.get(node.func.id, {}) if isinstance(node.func, ast.Name) else {}
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in texts]
-        for place in texts.values():
-            if place is not None and place < len(node.args):
-                node.args[place] = ast.Constant(None)
+        if isinstance(node.func, ast.Name) and node.func.id == "Check":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS_OF_A_CHECK]
+            for place in _TEXTS_OF_A_CHECK.values():
+                if place < len(node.args):
+                    node.args[place] = ast.Constant(None)
         return self.generic_visit(node)
 
 
-def _needed(module: ast.Module, names: tuple[str, ...]) -> list[ast.stmt]:
-    """The statements of a module that these names need: those that bind them, what these need in turn, and all
-    that bind nothing, because they may do anything. The whole module if it binds none of the names."""
+def _needed(module: ast.Module) -> list[ast.stmt]:
+    """The statements of an author's file that `EXERCISE` needs, without constants that only hints use.
+
+    Those that bind the name, what these need in turn, and all that bind nothing, because they may do anything. The
+    whole module, if it does not bind the name.
+    """
     bound = [_bound(statement) for statement in module.body]
-    if not set(names) & set().union(*bound):
+    wanted = {_EXERCISE}
+    if not wanted & set().union(*bound):
         return module.body
-    wanted = set(names)
     needed: set[int] = set()
     while True:
         more = {k for k, own in enumerate(bound) if (not own or own & wanted) and k not in needed}
@@ -228,12 +237,28 @@ def _bound(statement: ast.stmt) -> set[str]:
     return names
 
 
+@functools.lru_cache(maxsize=64)
+def _worked(file: File) -> bytes:
+    """What a mark depends on in an author's notebook: the code of the worked solutions, which is the reference."""
+    data = content(file[0])
+    try:
+        cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
+        own = {cell["metadata"].get("nbgrader", {}).get("grade_id", ""): cell for cell in cells}
+        solutions = {name: cell for name, cell in own.items() if cell["metadata"].get("nbgrader", {}).get("solution")}
+        digest = _Digest()
+        for name, cell in sorted(solutions.items()):
+            digest.add(name, _without_texts("".join(cell["source"]).encode("utf-8", "surrogatepass")))
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return data
+    return digest.hex().encode()
+
+
 # --- the released notebook ----------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=64)
 def _release(file: File) -> bytes:
-    """Of a released notebook what a mark depends on: its code, and the cells that are worth points."""
+    """What a mark depends on in a released notebook: its code, and the cells that are worth points."""
     data = content(file[0])
     try:
         cells = [_cell(cell) for cell in json.loads(data)["cells"]]
@@ -244,7 +269,8 @@ def _release(file: File) -> bytes:
 
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     own = cell["metadata"].get("nbgrader", {})
-    by_hand = bool(own.get("solution") or own.get("task"))  # also its text: whether it was answered is told by that
+    # Its text counts, too: it tells whether the cell was answered.
+    by_hand = bool(own.get("solution") or own.get("task"))
     if cell["cell_type"] != "code" and not by_hand and not own.get("grade"):
         return {}
     return {

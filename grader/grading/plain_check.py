@@ -1,16 +1,15 @@
-"""The `check` of a notebook that is being graded by plain nbgrader.
+"""The `check` of a notebook that plain nbgrader grades, without the sandbox.
 
-A hidden line of each autograde cell imports it in place of the student's, so that the cell's last line,
+A hidden line of each autograde cell imports it in place of the student's `check`. So the cell's last line,
 ``check("my_linear", MyLinear)``, also tries the secret cases and gives nbgrader a number of points.
 
-Here the answer, the reference and the judge share one process, as they do in every plain nbgrader course: use it for
-code that you trust.
+The answer, the reference and the judge share one process, as in every plain nbgrader course: use it only for code
+that you trust.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from d2lblocks.checking.exercise import read_public
 from d2lblocks.checking.report import Progress, Report
 from grader.authoring.exercise import load
 from grader.files.course_directory import directory_of
+from grader.grading.job import new_seed
 
 SEED_VARIABLE = "GRADER_SEED"
-NUMBER_OF_SEEDS = 10**6
 
 
 _graded: dict[str, Report] = {}
@@ -36,21 +35,21 @@ def check(name: str = "", answer: Any = None) -> Report | Progress:
     """
     if not name:
         return Progress(tuple(_graded.values()))
-    seed = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(NUMBER_OF_SEEDS))
+    seed = int(os.environ.get(SEED_VARIABLE) or new_seed())
     assignment = Path.cwd().name
     solutions, releases = _folders()
     released = read_public(releases / assignment / "public.json").exercises[name]
-    task = load(solutions / assignment).tasks[name]
+    task = load(solutions / assignment).exercises[name]
     report = examine(task.for_grading(seed, released), answer, remark=f"Graded with secret cases of seed {seed}.")
     _graded[name] = replace(report, as_number=True, graded=True)
     return _graded[name]
 
 
 def _folders() -> tuple[Path, Path]:
-    """The folders of solutions and of releases that the nbgrader course has in which this notebook runs.
+    """The folders of solutions and of releases of the nbgrader course in which this notebook runs.
 
     Raises:
-        FileNotFoundError: the notebook does not lie in an nbgrader course.
+        FileNotFoundError: the notebook is not in an nbgrader course.
     """
     for folder in Path.cwd().parents:
         if (folder / "nbgrader_config.py").exists():

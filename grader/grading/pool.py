@@ -1,14 +1,13 @@
-"""Grade many submissions: one judge and one zygote for each core, one writer for the gradebook.
+"""Grade many submissions: one grading process and one zygote for each core, one writer for the gradebook.
 
-What all of them need is made once: the reference's observations, before the judges are forked from this process, and
-the sandbox, whose zygote is forked too.
+In: a job and its submissions. Out: their outcomes, as they are ready. What all processes need is made once: the
+observations of the references, before the processes are forked from this one; and the sandbox, whose zygote is
+forked, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import multiprocessing
 import os
 import pickle
@@ -20,240 +19,57 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeAlias
 
-import nbformat
 import torch
-from nbformat.notebooknode import NotebookNode
-from nbgrader.coursedir import CourseDirectory
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
-from d2lblocks.checking.exercise import Exercise, read_public
-from grader.authoring.exercise import ExerciseSource, load, points_that_differ
-from grader.gradebook.marks import Entry, entry_of
-from grader.grading import engine
-from grader.sandbox import host, processes
+from grader.errors import GradingError, IsolationError, SandboxError
+from grader.grading.job import GradingJob, Submission
+from grader.grading.outcome import Outcome
+from grader.grading.submission_grader import SubmissionGrader
+from grader.sandbox import prestart, processes
 from grader.sandbox.inside import namespaces
-from grader.submission import repair
+from grader.sandbox.zygote import Zygote
 
-ATTEMPTS = 3  # where the fault is ours
-AHEAD = 2  # submissions that a judge has been given
-MAX_CONSECUTIVE_LOSSES = 12  # judges
-MAX_JUDGE_MEMORY = 2 * 2**30  # bytes that a judge may take, on top of what it begins with
-JUDGE_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a sandbox
-STEP = 1.0  # seconds between two looks at processes that were stopped
-
-
-class GraderError(Exception):
-    """Nothing can be graded here, for a reason that is said in one line."""
-
-
-@dataclass(frozen=True)
-class GradingJob:
-    """What one grading run is about: the same for all its submissions.
-
-    Attributes:
-        solutions: the folder of that name.
-        releases: the folder `exercises/`.
-        seed: of the secret cases.
-        isolated: whether students' code runs in the sandbox.
-        private: further folders that no submission may reach.
-    """
-
-    solutions: Path
-    releases: Path
-    seed: int
-    isolated: bool = True
-    private: tuple[Path, ...] = ()
-
-
-def private_folders(directory: CourseDirectory) -> tuple[Path, ...]:
-    """What of a course no submission may reach, besides the solutions: others' work, marks, the gradebook."""
-    root = Path(directory.root)
-    names = (directory.submitted_directory, directory.autograded_directory, directory.feedback_directory)
-    found = [root, *(root / name for name in names)]
-    with contextlib.suppress(ArgumentError):
-        url = make_url(directory.db_url)
-        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-            found.append(Path(url.database).resolve().parent)
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One student's work on one assignment.
-
-    Attributes:
-        student: whose it is.
-        assignment: its name.
-        folder: where it lies.
-    """
-
-    student: str
-    assignment: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a submission, as plain data.
-
-    Attributes:
-        submission: which.
-        entry: what to write into the course and the gradebook; None if it could not be graded.
-        problem: why not, in one line.
-        ours: whether the fault is the grader's; then it is to be graded again, and is never a zero.
-        notes: what was odd about the submission.
-    """
-
-    submission: Submission
-    entry: Entry | None = None
-    problem: str = ""
-    ours: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PreparedAssignment:
-    """An assignment, ready to be graded."""
-
-    exercises: dict[str, Exercise]
-    release: NotebookNode
-
-    def is_answered(self, path: Path) -> bool:
-        """Whether anything is answered in a notebook; one that cannot be read is not taken for an empty one."""
-        try:
-            return repair.is_answered(self.release, repair.read(path))
-        except repair.SubmissionError:
-            return True
-
-
-class Judge:
-    """Grades submissions, one after the other, with a zygote of its own.
-
-    Args:
-        order: what to grade.
-        zygote: for it; a new one if None.
-    """
-
-    def __init__(self, job: GradingJob, zygote: host.Zygote | None = None) -> None:
-        self.job = job
-        self.zygote = zygote or host.Zygote(job.isolated)
-        self._tasks: dict[str, dict[str, ExerciseSource]] = {}
-        self._prepared: dict[str, PreparedAssignment] = {}
-        self._walls_stood = False  # for any submission
-
-    def tasks(self, assignment: str) -> dict[str, ExerciseSource]:
-        """The exercises of an assignment, as their author wrote them."""
-        if assignment not in self._tasks:
-            self._tasks[assignment] = load(self.job.solutions / assignment).tasks
-        return self._tasks[assignment]
-
-    def preload(self, assignment: str) -> None:
-        """Have the zygote import what is slow to import, and know the files of the release; returns at once.
-
-        Raises:
-            sandbox.SandboxError: the zygote is gone, or the course cannot be hidden from submissions.
-        """
-        job = self.job
-        self.zygote.hide((job.solutions, job.releases, *job.private))
-        self.zygote.import_(name for task in self.tasks(assignment).values() for name in task.needs)
-        self.zygote.give_files(assignment, self.job.releases / assignment)
-
-    def prepare(self, assignment: str) -> PreparedAssignment:
-        """Read an assignment, and find out what its reference gives, unless that was done before."""
-        if assignment not in self._prepared:
-            release = self.job.releases / assignment
-            public = read_public(release / "public.json").exercises
-            tasks = self.tasks(assignment)
-            notebook = nbformat.read(release / f"{assignment}.ipynb", as_version=4)
-            problem = points_that_differ(tasks.values(), notebook)
-            if problem or not tasks.keys() <= public.keys():
-                why = problem or f"{sorted(tasks.keys() - public.keys())[0]} is new"
-                raise GraderError(f"{assignment} is not the one that was released: {why}; first: python -m grader "
-                                  f"release {assignment}")  # fmt: skip
-            self._prepared[assignment] = PreparedAssignment(
-                {name: task.for_grading(self.job.seed, public[name]) for name, task in tasks.items()}, notebook
-            )
-        return self._prepared[assignment]
-
-    def grade(self, submission: Submission) -> Outcome:
-        """Grade what a student handed in.
-
-        Raises:
-            sandbox.NoWalls: no submission can be isolated here, and none has been.
-        """
-        prepared = self.prepare(submission.assignment)
-        try:
-            path, notes = repair.find(submission.folder, submission.assignment, prepared.is_answered)
-            defines = {name: exercise.defines for name, exercise in prepared.exercises.items()}
-            repaired = repair.repair(prepared.release, repair.read(path), notes, defines)
-        except repair.SubmissionError as error:
-            return Outcome(submission, problem=str(error))
-        remark = f"Graded with secret cases of seed {self.job.seed}."
-        if not self.job.isolated:
-            remark += " The code was run without isolation."
-        fault: Exception | None = None
-        for _ in range(ATTEMPTS):
-            try:
-                self.preload(submission.assignment)
-                begin = host.WorkerSpec(_seed_of(repaired.notebook), submission.assignment)
-                graded = engine.grade(repaired, prepared.exercises, self.zygote, begin, remark)
-                self._walls_stood = True
-                return Outcome(submission, entry_of(graded), notes=repaired.notes)
-            except (host.SandboxError, OSError) as error:
-                if processes.is_about_memory(error):
-                    raise
-                fault = error
-                self.zygote.stop()
-        if isinstance(fault, host.IsolationError) and not self._walls_stood:
-            raise fault
-        return Outcome(submission, problem=str(fault), ours=True)
-
-
-def _seed_of(notebook: NotebookNode) -> int:
-    """Of the random numbers that a notebook draws: the same whenever and wherever it runs.
-
-    It follows from what the notebook holds, which its code knows anyway: not from the student's name, which it could
-    find out by trying names, and not from the seed of the secret cases.
-    """
-    sources = json.dumps([cell.source for cell in notebook.cells])
-    return int.from_bytes(hashlib.sha256(sources.encode()).digest()[:8], "big") >> 2
+ATTEMPTS = 3  # for a submission, if its process is lost; and to start the sandbox
+AHEAD = 2  # submissions that a process has at a time
+MAX_CONSECUTIVE_LOSSES = 12  # of processes
+MAX_PROCESS_MEMORY = 2 * 2**30  # bytes that a process may take, in addition to what it has at the start
+PROCESS_TIMEOUT = 900.0  # seconds for a submission: its own limit, and three times the start of a sandbox
+POLL_INTERVAL = 1.0  # seconds between two searches for processes that were stopped
 
 
 class _OutOfMemory:
-    """What a judge says when there was no memory for a submission; then it ends itself."""
+    """What a grading process sends if there was too little memory for a submission; then it ends itself."""
 
 
-Answer: TypeAlias = "Outcome | GraderError | _OutOfMemory"
+Answer: TypeAlias = "Outcome | GradingError | _OutOfMemory"
 
 
-class JudgeProcess:
-    """A judge in a process of its own, with the submissions that it has been given and not yet answered.
+class GradingProcess:
+    """A process that grades submissions, with those that it has been given and has not answered yet.
 
-    Not a pool of the standard library: a process that is killed in the middle of an answer leaves that one waiting
-    for the rest for ever, and none says which submission it was at. Here every judge has a connection to itself,
-    whose end is the end of the judge. Nothing here waits: a judge may be stopped in the middle of an answer.
+    Not a pool of the standard library: there, a process that is killed while it sends an answer blocks the others for
+    ever, and nothing says which submission it was grading. Here each process has a connection of its own, which
+    closes when the process ends. Nothing here blocks, because a process may be stopped while it sends an answer.
 
     Args:
-        judge: ready for all assignments; its zygote is left to others.
+        grader: prepared for all assignments. Its zygote is forked; the fork belongs to the process.
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, grader: SubmissionGrader) -> None:
         self.channel, theirs = socket.socketpair()
         self.channel.setblocking(False)
         try:
-            zygote = judge.zygote.fork()
-        except host.SandboxError:  # it will have one of its own
-            zygote = host.Zygote(judge.job.isolated)
+            zygote = grader.zygote.fork()
+        except SandboxError:  # the process starts one of its own
+            zygote = Zygote(grader.job.isolated)
         context = multiprocessing.get_context("fork")
-        self.process = context.Process(target=_serve, args=(judge, zygote, theirs, os.getpid()), daemon=True)
+        self.process = context.Process(target=_serve, args=(grader, zygote, theirs, os.getpid()), daemon=True)
         self.process.start()
-        theirs.close()  # so that the judge has the only one, and with the judge it is closed
+        theirs.close()  # now only the process holds this end, so it is closed when the process ends
         zygote.detach()
         self.given: deque[Submission] = deque()
         self.waited = 0.0  # seconds for the answer to the first of these
@@ -264,14 +80,14 @@ class JudgeProcess:
         if not self.given:
             self.waited = 0.0
         self.given.append(submission)
-        with contextlib.suppress(OSError):  # it is gone: `take` will say so
+        with contextlib.suppress(OSError):  # it is gone: `take` raises an error
             self.channel.sendall(pickle.dumps(submission))
 
     def take(self) -> Answer | None:
-        """What became of the first submission that it was given; None if that is not known yet.
+        """The answer about the first submission that it was given; None if there is none yet.
 
         Raises:
-            EOFError: the judge is gone.
+            EOFError: the process is gone.
         """
         try:
             while (missing := self._missing()) > 0:
@@ -290,13 +106,13 @@ class JudgeProcess:
         return answer
 
     def _missing(self) -> int:
-        """How many bytes of the answer, or of what says how long it is, have not arrived yet."""
+        """How many bytes of the answer, or of its length, have not arrived yet."""
         if len(self._arrived) < _LENGTH.size:
             return _LENGTH.size - len(self._arrived)
         return _LENGTH.size + int(_LENGTH.unpack_from(self._arrived)[0]) - len(self._arrived)
 
     def end(self) -> None:
-        """End it at once, and with it its sandbox; what it was given is not graded."""
+        """End it at once, with its zygote; the submissions that it still has are not graded."""
         self.channel.close()
         self.process.kill()
         self.process.join()
@@ -306,178 +122,176 @@ _LENGTH = struct.Struct("!Q")
 _NO_MEMORY = pickle.dumps(_OutOfMemory())
 
 
-def _serve(judge: Judge, zygote: host.Zygote, channel: socket.socket, parent: int) -> None:
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the grader, which then ends this
-    if sys.platform == "linux":  # elsewhere a grader that is killed leaves its judges waiting
+def _serve(grader: SubmissionGrader, zygote: Zygote, channel: socket.socket, parent: int) -> None:
+    """Grade what arrives over a channel, in a grading process, until the other end closes it."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the parent, which then ends this process
+    if sys.platform == "linux":  # elsewhere, these processes go on if the parent is killed
         namespaces.die_with_parent()
-        namespaces.be_called("judge")
-    if os.getppid() != parent:  # it was killed before it could be said that this dies with it
+        namespaces.set_process_name("grading")
+    if os.getppid() != parent:  # the parent was killed before the line above
         return
-    processes.limit_memory(MAX_JUDGE_MEMORY)
-    judge.zygote.detach()
-    judge.zygote = zygote
+    processes.limit_memory(MAX_PROCESS_MEMORY)
+    grader.zygote.detach()
+    grader.zygote = zygote
     given = channel.makefile("rb")
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             submission: Submission = pickle.load(given)
-            packed = _answer(judge, submission)
+            packed = _answer(grader, submission)
             channel.sendall(_LENGTH.pack(len(packed)))
             channel.sendall(packed)
             if packed == _NO_MEMORY:
                 return
 
 
-def _answer(judge: Judge, submission: Submission) -> bytes:
-    """What became of a submission, as it goes over the channel."""
+def _answer(grader: SubmissionGrader, submission: Submission) -> bytes:
+    """Grade a submission; returns the answer, packed."""
     try:
-        return pickle.dumps(judge.grade(submission))
-    except host.IsolationError as error:
+        return pickle.dumps(grader.grade(submission))
+    except IsolationError as error:
         return pickle.dumps(
-            GraderError(
+            GradingError(
                 f"students' code cannot be isolated here: {error}; `python -m grader doctor` says more. "
                 "For code that you trust there is --no-isolation"
             )
         )
-    except Exception as error:  # a mistake of ours must not cost the others their grading
+    except Exception as error:  # an error of the grader must not stop the grading of the others
         if processes.is_about_memory(error):
             return _NO_MEMORY
-        return pickle.dumps(Outcome(submission, problem=f"the grader failed: {_where(error)}", ours=True))
+        return pickle.dumps(Outcome(submission, problem=f"the grader failed: {_describe(error)}", ours=True))
 
 
-def _made_ready(job: GradingJob, assignments: Sequence[str], zygote: host.Zygote) -> Judge:
-    """A judge that knows all the assignments, and whose zygote does.
+def _prepared_grader(job: GradingJob, assignments: Sequence[str], zygote: Zygote) -> SubmissionGrader:
+    """A grader that has prepared all the assignments, with a zygote that is ready for them.
 
     Raises:
-        GraderError: an assignment cannot be graded, or there is no sandbox.
+        GradingError: an assignment cannot be graded, or the sandbox cannot be started.
     """
-    judge = Judge(job, zygote)
+    grader = SubmissionGrader(job, zygote)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            judge.zygote.start()
-            for step in (judge.preload, judge.prepare):  # what the one has asked for is done during the other
+            grader.zygote.start()
+            for step in (grader.preload, grader.prepare):  # the zygote preloads while the references run here
                 for assignment in assignments:
-                    with _said_of(assignment):
+                    with _naming(assignment):
                         step(assignment)
-            judge.zygote.wait_until_ready()
+            grader.zygote.wait_until_ready()
             break
-        except host.SandboxError as error:
-            judge.zygote.stop()
+        except SandboxError as error:
+            grader.zygote.stop()
             if attempt == ATTEMPTS:
-                raise GraderError(f"there is no sandbox: {error}") from error
-    return judge
+                raise GradingError(f"there is no sandbox: {error}") from error
+    return grader
 
 
 @contextlib.contextmanager
-def _said_of(assignment: str) -> Iterator[None]:
+def _naming(assignment: str) -> Iterator[None]:
+    """Name the assignment in an unexpected error."""
     try:
         yield
-    except (host.SandboxError, GraderError):
+    except (SandboxError, GradingError):
         raise
     except Exception as error:
-        raise GraderError(f"{assignment} cannot be graded: {_where(error)}") from error
+        raise GradingError(f"{assignment} cannot be graded: {_describe(error)}") from error
 
 
-def _where(error: Exception) -> str:
-    """An error that nobody expected, in one line, with the place where it came from."""
+def _describe(error: Exception) -> str:
+    """An unexpected error in one line, with the place that raised it."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(at.filename).name}, line {at.lineno})"
 
 
-def run(
-    job: GradingJob,
-    submissions: Sequence[Submission],
-    jobs: int,
-    zygote: host.Zygote | None = None,
-    timeout: float = JUDGE_TIMEOUT,
+def grade_submissions(
+    job: GradingJob, submissions: Sequence[Submission], jobs: int, timeout: float = PROCESS_TIMEOUT
 ) -> Iterator[Outcome]:
-    """Grade submissions; yields them as they are done.
+    """Grade submissions; yields each outcome as soon as it is ready.
 
-    A judge that is lost, or does not answer, is replaced, and the submission that it was at is tried again. A process
-    that somebody has stopped is continued.
+    If a process is lost, or does not answer, a new one takes its place, and the submission that it was grading is
+    tried again. A process that somebody has stopped is continued.
 
     Args:
-        order: what the run is about.
+        job: what the run is about.
         submissions: of any assignments.
-        jobs: how many at a time.
-        zygote: one that may have been started before; it is ended. A new one if None.
-        timeout: how many seconds a judge may take for a submission. The time in which this process itself was stopped
-            does not count.
+        jobs: how many to grade at a time.
+        timeout: seconds that a process may take for a submission, without the time in which this process itself was
+            stopped.
 
     Raises:
-        GraderError: nothing can be graded here.
+        GradingError: nothing can be graded here.
     """
-    torch.set_num_threads(1)  # from here on no thread, so that forking is sound
+    torch.set_num_threads(1)  # this process has no threads from here on, so that it can fork
     left = deque(submissions)
-    lost: Counter[Submission] = Counter()
-    lost_in_a_row = 0
-    posts: list[JudgeProcess] = []
-    zygote = zygote or host.Zygote(job.isolated)
+    losses: Counter[Submission] = Counter()
+    consecutive_losses = 0
+    running: list[GradingProcess] = []
+    zygote = prestart.take(job.isolated)
     next_look = 0.0
     try:
-        judge = _made_ready(job, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
-        posts += [JudgeProcess(judge) for _ in range(min(jobs, len(left)))]
+        grader = _prepared_grader(job, list(dict.fromkeys(each.assignment for each in submissions)), zygote)
+        running += [GradingProcess(grader) for _ in range(min(jobs, len(left)))]
         while True:
-            # One ahead, so that no judge waits for the gradebook; not more, so that results do not pile up here.
+            # One more than it is grading, so that no process waits for the gradebook; but no more, so that few
+            # outcomes wait here.
             for number in range(AHEAD):
-                for post in posts:
-                    if left and len(post.given) <= number:
-                        post.give(left.popleft())
-            at_work = [post for post in posts if post.given]
-            if not at_work:
+                for process in running:
+                    if left and len(process.given) <= number:
+                        process.give(left.popleft())
+            busy = [process for process in running if process.given]
+            if not busy:
                 return
-            waited = _wait(at_work)
+            waited = _wait(busy)
             if time.monotonic() >= next_look:
                 processes.continue_stopped(os.getpid())
-                next_look = time.monotonic() + STEP
-            for post in at_work:
-                post.waited += waited
-                submission = post.given[0]
+                next_look = time.monotonic() + POLL_INTERVAL
+            for process in busy:
+                process.waited += waited
+                submission = process.given[0]
                 problem, ours = "", True
                 try:
-                    answer = post.take()
-                    if answer is None and post.waited < timeout:
+                    answer = process.take()
+                    if answer is None and process.waited < timeout:
                         continue
                     if answer is None:
-                        problem = f"the process that judged it did not answer for {timeout:g} s"
+                        problem = f"the process that graded it did not answer for {timeout:g} s"
                 except EOFError:
                     answer = None
-                    problem = "the process that judged it was killed"
-                if isinstance(answer, GraderError):
+                    problem = "the process that graded it was killed"
+                if isinstance(answer, GradingError):
                     raise answer
                 if isinstance(answer, Outcome):
-                    lost_in_a_row = 0
+                    consecutive_losses = 0
                     yield answer
                     continue
                 if isinstance(answer, _OutOfMemory):
-                    problem, ours = "it takes more memory to judge than there is for one submission", False
+                    problem, ours = "grading it takes more memory than there is for one submission", False
                 else:
-                    post.given.popleft()
-                    lost_in_a_row += 1
-                left.extendleft(reversed(post.given))
-                post.end()
-                posts[posts.index(post)] = JudgeProcess(judge)
-                lost[submission] += 1
-                if lost_in_a_row >= MAX_CONSECUTIVE_LOSSES:
-                    raise GraderError(
-                        f"{lost_in_a_row} judges were killed, one after the other; is there memory for them "
-                        f"(--jobs, now {jobs})? What is graded is kept"
+                    process.given.popleft()
+                    consecutive_losses += 1
+                left.extendleft(reversed(process.given))
+                process.end()
+                running[running.index(process)] = GradingProcess(grader)
+                losses[submission] += 1
+                if consecutive_losses >= MAX_CONSECUTIVE_LOSSES:
+                    raise GradingError(
+                        f"{consecutive_losses} grading processes were killed, one after the other; is there memory "
+                        f"for them (--jobs, now {jobs})? What is graded is kept"
                     )
-                if lost[submission] < ATTEMPTS:
+                if losses[submission] < ATTEMPTS:
                     left.append(submission)
                 else:
                     problem += f", {ATTEMPTS} times" + ("; is there memory for it?" if ours else "")
                     yield Outcome(submission, problem=problem, ours=ours)
     finally:
-        for post in posts:
-            post.end()
+        for process in running:
+            process.end()
         zygote.stop()
 
 
-def _wait(at_work: Sequence[JudgeProcess]) -> float:
-    """Wait until a judge says something, or for a moment; returns how long that was.
+def _wait(busy: Sequence[GradingProcess]) -> float:
+    """Wait until a process answers, or for `POLL_INTERVAL`; returns for how many seconds.
 
-    If this process was stopped in between, that was not the judges' fault: it counts as a moment.
+    If this process was stopped in between, that is not the fault of the others: it counts as a short time.
     """
     start = time.monotonic()
-    wait([post.channel for post in at_work], STEP)
-    return min(time.monotonic() - start, 2 * STEP)
+    wait([process.channel for process in busy], POLL_INTERVAL)
+    return min(time.monotonic() - start, 2 * POLL_INTERVAL)

@@ -1,6 +1,7 @@
-"""The marks as a CSV file: nbgrader's columns, and one that says in words how each of them stands.
+"""The marks as a CSV file: nbgrader's columns, and a column `state` that says in words what each mark is worth.
 
-Where there is no mark there is no number: a zero is something that somebody has got.
+In: the gradebook and the folder of submissions. Out: one row for each assignment and student. Where there is no
+mark there is no number: 0 is a mark.
 """
 
 from __future__ import annotations
@@ -8,48 +9,56 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nbgrader.api import Grade, Gradebook, MissingEntry, SolutionCell, SubmittedAssignment, TaskCell
+from nbgrader.api import Gradebook, MissingEntry, SubmittedAssignment
+from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import ExportPlugin
 
 from grader.files.atomic import write_file
-
-if TYPE_CHECKING:
-    from grader.course import Course
+from grader.files.course_directory import assignments_of
+from grader.gradebook.queries import is_manual
+from grader.gradebook.status import SubmissionStatus, submission_statuses
 
 _ABOUT = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email")
 COLUMNS = (*_ABOUT, "raw_score", "late_submission_penalty", "score", "max_score", "state")
 
-NOT_HANDED_IN = "not handed in"
-NOT_GRADED = "not graded"
-FAILED = "could not be graded"
-IN_PART = "graded in part"
-WAITS = "waits for a person"
-LOOK_AGAIN = "graded; a person should look again"
-GRADED = "graded"
-DUE = "to be graded again"
-NEWER_FAILED = "what is handed in now could not be graded"
 
-# Where a cell begins, also for a spreadsheet that takes another character for the end of one; and what it takes for
-# the beginning of a formula there.
+class State(StrEnum):
+    """What the column `state` says about a mark."""
+
+    NOT_SUBMITTED = "not submitted"
+    NOT_GRADED = "not graded"
+    NOT_GRADABLE = "could not be graded"
+    PARTLY_GRADED = "partly graded"
+    NEEDS_MANUAL_GRADING = "needs manual grading"
+    NEEDS_REVIEW = "graded; a person should review it"
+    GRADED = "graded"
+
+
+# Added to a state if there is a newer submission than the graded one.
+PENDING = "; to be graded again"
+NEWER_NOT_GRADABLE = "; the newer submission could not be graded"
+
+# The beginning of a cell, also for a spreadsheet with another separator, and a character that begins a formula there.
 _FORMULA = re.compile(r'(^|[,;|"\t\r\n])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])')
 
 
-def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: with an apostrophe before what would begin one."""
+def escape_formulas(text: str) -> str:
+    """A text that no spreadsheet reads as a formula: an apostrophe is put before everything that begins one."""
     return _FORMULA.sub(r"\1'", text)
 
 
 class ExportMarks(ExportPlugin):
-    """Writes the marks; for `python -m grader export` and for `nbgrader export`."""
+    """Writes the marks, for `python -m grader export` and for `nbgrader export`."""
 
-    course: Course | None = None  # that of the running program if None
+    directory: CourseDirectory | None = None  # None: that of the running nbgrader command
 
     def export(self, gradebook: Gradebook) -> None:
-        """Write a row for each assignment and each student who is known, in one step.
+        """Write a row for each assignment and each student, in one step.
 
         Raises:
             OSError: the file cannot be written.
@@ -58,33 +67,28 @@ class ExportMarks(ExportPlugin):
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in self._rows(gradebook):
-            writer.writerow(
-                {name: harmless(value) if isinstance(value, str) else value for name, value in row.items()}
-            )
+            escaped = {name: escape_formulas(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+            writer.writerow(escaped)
         write_file(Path(self.to or "grades.csv"), text.getvalue().encode("utf-8", "replace"))
 
     def _rows(self, gradebook: Gradebook) -> Iterator[dict[str, Any]]:
-        course = self.course
-        if course is None:
-            from grader.course import Course
-
-            course = Course(Path(self.parent.coursedir.root))
-        ours = course.assignments()
+        directory = self.directory or self.parent.coursedir
+        ours = assignments_of(directory)
         for assignment in gradebook.assignments:
             name = assignment.name
             if self.assignment and name not in map(str, self.assignment):
                 continue
-            handed_in = {each.student: each for each in course.submissions(name)} if name in ours else {}
+            statuses = submission_statuses(directory, gradebook, name) if name in ours else []
+            submitted = {status.student: status for status in statuses}
             people = {student.id: student for student in gradebook.students}
-            for student in sorted(people.keys() | handed_in.keys()):
+            for student in sorted(people.keys() | submitted.keys()):
                 if self.student and student not in map(str, self.student):
                     continue
-                person, folder = people.get(student), handed_in.get(student)
+                person = people.get(student)
                 try:
-                    submission = gradebook.find_submission(name, student)
+                    graded = gradebook.find_submission(name, student)
                 except MissingEntry:
-                    submission = None
-                failed = folder is not None and course.failure(folder) != ""
+                    graded = None
                 yield {
                     "assignment": name,
                     "duedate": assignment.duedate,
@@ -93,46 +97,40 @@ class ExportMarks(ExportPlugin):
                     "first_name": person and person.first_name,
                     "email": person and person.email,
                     "max_score": assignment.max_score,
-                    **standing(submission, folder is not None, folder is not None and folder.due, failed),
+                    **_state_and_scores(graded, submitted.get(student)),
                 }
 
 
-def standing(submission: SubmittedAssignment | None, handed_in: bool, due: bool, failed: bool) -> dict[str, Any]:
-    """What is known of a submission: its state, and the numbers that there are.
+def _state_and_scores(graded: SubmittedAssignment | None, status: SubmissionStatus | None) -> dict[str, Any]:
+    """The state of a mark, and the numbers that there are.
 
     Args:
-        submission: as the gradebook has it, if it does.
-        handed_in: whether there is a folder.
-        due: whether what lies there is not what was graded.
-        failed: whether that could not be graded.
+        graded: what the gradebook has of the submission; None if it has nothing.
+        status: of the submission in the student's folder; None if there is none.
     """
-    grades = [grade for notebook in submission.notebooks for grade in notebook.grades] if submission else []
+    grades = [grade for notebook in graded.notebooks for grade in notebook.grades] if graded else []
     missing = [grade for grade in grades if grade.auto_score is None and grade.manual_score is None]
-    if submission is None or (grades and missing == grades):
-        return {"state": FAILED if failed else NOT_GRADED if handed_in else NOT_HANDED_IN}
-    if not all(map(by_hand, missing)):
-        state = IN_PART
+    if graded is None or (grades and missing == grades):
+        if status is None:
+            return {"state": State.NOT_SUBMITTED}
+        return {"state": State.NOT_GRADABLE if status.failure else State.NOT_GRADED}
+    if not all(map(is_manual, missing)):
+        state = State.PARTLY_GRADED
     elif missing:
-        state = WAITS
+        state = State.NEEDS_MANUAL_GRADING
+    elif any(grade.needs_manual_grade for grade in grades):
+        state = State.NEEDS_REVIEW
     else:
-        state = LOOK_AGAIN if any(grade.needs_manual_grade for grade in grades) else GRADED
-    known = {
-        "timestamp": submission.timestamp,
-        "raw_score": submission.score,
-        "late_submission_penalty": submission.late_submission_penalty,
+        state = State.GRADED
+    newer = ""
+    if status is not None and status.is_pending:
+        newer = NEWER_NOT_GRADABLE if status.failure else PENDING
+    row = {
+        "timestamp": graded.timestamp,
+        "raw_score": graded.score,
+        "late_submission_penalty": graded.late_submission_penalty,
+        "state": f"{state}{newer}",
     }
     if not missing:
-        known["score"] = max(0.0, submission.score - submission.late_submission_penalty)
-    if due:
-        state += f"; {NEWER_FAILED if failed else DUE}"
-    return {**known, "state": state}
-
-
-def by_hand(grade: Grade) -> bool:
-    """Whether a person gives this mark: the cell is answered and marked at once, or is a task."""
-    cell = grade.cell
-    return isinstance(cell, TaskCell) or cell.name in {one.name for one in _answers(cell.notebook._base_cells)}
-
-
-def _answers(cells: Iterable[Any]) -> Iterator[SolutionCell]:
-    return (cell for cell in cells if isinstance(cell, SolutionCell))
+        row["score"] = max(0.0, graded.score - graded.late_submission_penalty)
+    return row

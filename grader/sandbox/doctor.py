@@ -1,9 +1,10 @@
-"""What this machine offers for grading, and what the grader will do with it; found out by trying."""
+"""What this machine offers for grading, and what the grader does with it. Everything is found out by trying."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import os
 import platform
@@ -11,7 +12,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from d2lblocks.tables import Table
 from grader import errors
-from grader.sandbox import host
+from grader.errors import SandboxError
+from grader.sandbox import bubblewrap
 from grader.sandbox.inside import namespaces, seccomp
+from grader.sandbox.processes import default_jobs
+from grader.sandbox.zygote import require_isolation
 
 _SYS_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET_VERSION = 444, 1  # the number is the same on all machines
 _NAMESPACES = {
@@ -40,13 +44,13 @@ class Found:
 
     Attributes:
         table: to be shown.
-        sandbox: why students' code cannot be isolated; empty if it can.
-        gradebook: why marks cannot be entered; empty if they can.
+        sandbox_problem: why students' code cannot be isolated; None if it can.
+        gradebook_problem: why marks cannot be entered; None if they can.
     """
 
     table: Table
-    sandbox: str
-    gradebook: str
+    sandbox_problem: str | None
+    gradebook_problem: str | None
 
 
 def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
@@ -57,25 +61,37 @@ def examine(database: str, root: Path, hidden: Sequence[Path] = ()) -> Found:
         root: the course's folder.
         hidden: what submissions must not reach, besides the course's folder.
     """
-    problem = host.why_not()
-    walls = "" if problem else host.try_isolation([root, *hidden])
-    gradebook, broken = _gradebook(database)
+    problem = _problem(bubblewrap.require_bubblewrap)
+    isolation = problem or _problem(functools.partial(require_isolation, [root, *hidden]))
+    gradebook, gradebook_problem = _gradebook(database)
     rows = [
         ["system", f"{platform.system()} {platform.release()}", "Linux isolates; elsewhere `--no-isolation` only"],
-        ["bubblewrap", _bubblewrap(), problem or "the sandbox around everything: no network, no files but its own"],
+        [
+            "bubblewrap",
+            _bubblewrap(),
+            problem or "makes the sandbox: no network, no files of this machine but programs",
+        ],
         ["namespaces", *_namespaces()],
-        ["walls", "no" if problem or walls else "yes", walls or problem or "a world of its own for each submission"],
-        ["course", *_hidden(problem or walls)],
+        ["isolation", "no" if isolation else "yes", isolation or "separates the submissions from one another"],
+        ["course", *_hidden(isolation)],
         ["seccomp", *_seccomp()],
-        ["Landlock", _landlock(), "not used: what a submission must not see is not mounted in the sandbox"],
+        ["Landlock", _landlock(), "not used: the sandbox does not hold what a submission must not see"],
         ["cgroups", *_cgroups()],
         *_limits(),
-        ["cores", str(host.default_jobs()), "so many submissions at a time, unless --jobs says otherwise"],
+        ["cores", str(default_jobs()), "this many submissions at a time, unless --jobs says otherwise"],
         ["disk", *_disk(root)],
         *([name, _version(name), use] for name, use in _PACKAGES.items()),
         ["gradebook", *gradebook],
     ]
-    return Found(Table(["what", "found", "used for"], rows), problem or walls, broken)
+    return Found(Table(["what", "found", "used for"], rows), isolation, gradebook_problem)
+
+
+def _problem(check: Callable[[], None]) -> str | None:
+    try:
+        check()
+    except SandboxError as error:
+        return str(error)
+    return None
 
 
 _PACKAGES = {
@@ -95,7 +111,7 @@ def _version(package: str) -> str:
 
 
 def _bubblewrap() -> str:
-    program = host.bubblewrap()
+    program = bubblewrap.find_bubblewrap()
     if program is None:
         return "missing"
     with contextlib.suppress(OSError):
@@ -104,7 +120,7 @@ def _bubblewrap() -> str:
     return f"{program}, which cannot be run"
 
 
-def _hidden(problem: str) -> tuple[str, str]:
+def _hidden(problem: str | None) -> tuple[str, str]:
     if problem:
         return "not hidden", "see above"
     return "hidden", "from inside the sandbox, no path leads to solutions, submissions or the gradebook"
@@ -118,13 +134,13 @@ def _seccomp() -> tuple[str, str]:
 
 
 def _namespaces() -> tuple[str, str]:
-    """Which kinds a process without rights can have; each is tried by a child."""
+    """The kinds that a process without rights can have; a child process tries each."""
     if not hasattr(os, "fork") or platform.system() != "Linux":
-        return "none", "what isolation is made of; only Linux has them"
+        return "none", "isolate a submission; only Linux has them"
     kinds = {"user": _USER, **{name: _USER | flag for name, flag in _NAMESPACES.items()}}
     refused = [name for name, flags in kinds.items() if not _can_unshare(flags)]
     if not refused:
-        return ", ".join(kinds), "a set of its own for each submission, besides the sandbox's"
+        return ", ".join(kinds), "a new set for each submission, besides the sandbox's"
     advice = "allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
     return f"refused: {', '.join(refused)}", advice + "kernel.apparmor_restrict_unprivileged_userns"
 
@@ -144,7 +160,7 @@ def _landlock() -> str:
 
 
 def _cgroups() -> tuple[str, str]:
-    use = "not needed: memory and processes are counted ten times a second, and what cannot be counted is refused"
+    use = "not needed: memory and processes are counted ten times a second; what cannot be counted is refused"
     try:
         (line,) = [entry for entry in Path("/proc/self/cgroup").read_text("ascii").splitlines() if entry[:3] == "0::"]
         own = Path("/sys/fs/cgroup", line[3:].lstrip("/"))
@@ -156,29 +172,29 @@ def _cgroups() -> tuple[str, str]:
 
 
 def _limits() -> Iterator[list[str]]:
-    """What this process may have, and what a submission will be held to."""
+    """The limits of this process, and those of a submission."""
     used = 0
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     megabytes, gigabytes = f"{namespaces.MAX_FILE_BYTES / 2**20:g} MB", f"{namespaces.MAX_MEMORY / 2**30:g} GB"
     seconds = f"{namespaces.MAX_CPU_SECONDS} s"
-    most_memory, least_memory = used + namespaces.MAX_MEMORY, used + namespaces.MIN_MEMORY
-    for name, limit, most, least, shown in (
+    max_memory, min_memory = used + namespaces.MAX_MEMORY, used + namespaces.MIN_MEMORY
+    for name, limit, usual, least, shown in (
         ("processes", resource.RLIMIT_NPROC, namespaces.MAX_PROCESSES, namespaces.MIN_PROCESSES, ""),
         ("open files", resource.RLIMIT_NOFILE, namespaces.MAX_OPEN_FILES, namespaces.MIN_OPEN_FILES, ""),
         ("file size", resource.RLIMIT_FSIZE, namespaces.MAX_FILE_BYTES, namespaces.MIN_FILE, megabytes),
-        ("address space", resource.RLIMIT_AS, most_memory, least_memory, gigabytes),
+        ("address space", resource.RLIMIT_AS, max_memory, min_memory, gigabytes),
         ("processor time", resource.RLIMIT_CPU, namespaces.MAX_CPU_SECONDS, namespaces.MIN_CPU_SECONDS, seconds),
     ):
-        shown = shown or str(most)
-        here = namespaces.allowed(limit, most)
+        shown = shown or str(usual)
+        here = namespaces.allowed(limit, usual)
         use = f"{shown} for a submission"
         if name in ("address space", "processor time"):
             use = f"{shown} for each process of a submission" + (", beyond what PyTorch takes" * (name[0] == "a"))
         if here < least:
-            use = f"TOO LOW: a submission is to have {shown}; raise it, see ulimit -H"
-        elif here < most:
-            use = f"a submission has no more than this; usual is {shown}"
+            use = f"TOO LOW: a submission needs {shown}; raise it, see ulimit -H"
+        elif here < usual:
+            use = f"a submission gets only this; usual is {shown}"
         found = resource.getrlimit(limit)[1]
         yield [name, "unlimited" if found == resource.RLIM_INFINITY else f"{found:,}", use]
 
@@ -192,21 +208,21 @@ def _disk(root: Path) -> tuple[str, str]:
         return found, f"NOT WRITABLE: {errors.of_the_disk(error, root)}"
 
 
-def _gradebook(address: str) -> tuple[tuple[str, str], str]:
-    """What it is, what will be done with it; and why it cannot be used, if so."""
+def _gradebook(address: str) -> tuple[tuple[str, str], str | None]:
+    """What the gradebook is and what it is used for; and why it cannot be used, None if it can."""
     shown = errors.without_password(address)
     try:
         url = make_url(address)
         sqlite = url.get_backend_name() == "sqlite"
         if sqlite and url.database and not Path(url.database).exists():
-            return (f"{shown}, not there yet", "is made by the first release"), ""
+            return (f"{shown}, not there yet", "is made by the first release"), None
         engine = create_engine(address)
         try:
             with engine.connect() as connection:
                 if sqlite:
                     mode = connection.execute(text("PRAGMA journal_mode")).scalar()
                     connection.rollback()
-                    connection.execute(text("BEGIN IMMEDIATE"))  # asks for the right to write, and writes nothing
+                    connection.execute(text("BEGIN IMMEDIATE"))  # locks it for writing, and writes nothing
                     connection.rollback()
                     found = f"{shown}, writable, journal mode {mode}"
                 else:
@@ -218,4 +234,4 @@ def _gradebook(address: str) -> tuple[tuple[str, str], str]:
     except (DBAPIError, ArgumentError, NoSuchModuleError, ImportError) as error:
         problem = errors.of_the_database(error, address)
         return (f"{shown}: {problem.rpartition(f'{shown}: ')[2]}", "NOT USABLE for marks"), problem
-    return (found, "for marks: one writer, which waits for others' locks"), ""
+    return (found, "for marks: one writer, which waits for others' locks"), None

@@ -1,4 +1,4 @@
-"""What the grader does about its own processes: continue those that were stopped, limit their memory."""
+"""The grader's own processes: continue those that were stopped, limit their memory, and how many to start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def stopped(ancestor: int) -> Iterator[int]:
-    """Those of a process and all below it that somebody has stopped (SIGSTOP), as far as this system says so.
+    """The processes that somebody has stopped (SIGSTOP), of one process and all below it; none if this is not Linux.
 
     Args:
         ancestor: the number of the process.
@@ -24,7 +24,7 @@ def stopped(ancestor: int) -> Iterator[int]:
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with contextlib.suppress(OSError):  # it has just ended
-                    # The name of the program comes before, in brackets, and may have brackets in it.
+                    # The name of the program comes first, in brackets, and may contain brackets.
                     state, parent, *_ = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
                     states[int(name)] = state.decode()
                     children.setdefault(int(parent), []).append(int(name))
@@ -36,7 +36,7 @@ def stopped(ancestor: int) -> Iterator[int]:
 
 
 def continue_stopped(ancestor: int) -> None:
-    """Continue whatever was stopped below a process, and that process. To pause a grading, one stops the grader.
+    """Continue a process and all below it that were stopped. To pause a grading, stop the grader itself.
 
     Args:
         ancestor: the number of the process.
@@ -47,10 +47,10 @@ def continue_stopped(ancestor: int) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process take so much more memory than it has now, and not more: then it gets a `MemoryError`.
+    """Limit the memory of this process; beyond the limit it gets a `MemoryError`.
 
     Args:
-        more: bytes of address space.
+        more: bytes of address space, in addition to what it has now.
     """
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
@@ -60,9 +60,14 @@ def limit_memory(more: int) -> None:
 
 
 def is_about_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory for something: Python's, the system's, or PyTorch's."""
+    """Whether an error of Python, the system or PyTorch says that there was too little memory."""
     return (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
     )
+
+
+def default_jobs() -> int:
+    """How many submissions to grade at a time: one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,7 @@
-"""When something was handed in: `timestamp.txt`, which nbgrader's collectors write beside a notebook."""
+"""When a notebook was submitted, as `timestamp.txt` says, which nbgrader's collectors write beside a notebook.
+
+In: the folder of a submission. Out: a date in UTC, if there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,26 @@ from nbgrader.utils import parse_utc
 
 FILE = "timestamp.txt"
 MAX_BYTES = 100
+NO_DATE = f"{FILE} has no valid date; the submission counts as on time."
 
 
 @dataclass(frozen=True)
 class Timestamp:
-    """When something was handed in, as far as that is known.
+    """When a notebook was submitted, as far as that is known.
 
     Attributes:
         date: in UTC, without a time zone; None if it is not known.
-        text: what the file says, if that is a date.
-        problem: what is wrong with the file, in one sentence; empty if nothing is.
+        text: what the file says; None if there is no file or it has no date.
+        problem: what is wrong with the file, in one sentence; None if nothing is.
     """
 
     date: datetime | None = None
-    text: str = ""
-    problem: str = ""
+    text: str | None = None
+    problem: str | None = None
 
 
 def content(folder: Path) -> bytes | None:
-    """The first bytes of a submission's `timestamp.txt`; None if there is none, empty if it is no file."""
+    """The first bytes of a submission's `timestamp.txt`; None if there is none, empty if it cannot be read."""
     path = folder / FILE
     try:
         if path.is_symlink() or path.exists():
@@ -43,14 +47,14 @@ def content(folder: Path) -> bytes | None:
 
 
 def read(folder: Path) -> Timestamp:
-    """When the submission in a folder was handed in."""
-    said = content(folder)
-    if said is None:
+    """When the submission in a folder was submitted."""
+    found = content(folder)
+    if found is None:
         return Timestamp()
     try:
-        text = said.decode("utf-8-sig").strip()
-        # nbgrader takes "+0200" behind a space for 200 seconds.
+        text = found.decode("utf-8-sig").strip()
+        # nbgrader reads "+0200" after a space as 200 seconds.
         date = parse_utc(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
     except (ValueError, OverflowError, TypeError):
-        return Timestamp(problem=f"{FILE} does not say when it was handed in; it counts as handed in on time.")
+        return Timestamp(problem=NO_DATE)
     return Timestamp(date, text)

@@ -6,39 +6,10 @@ import math
 from random import Random
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from grader.authoring.exercise import Case, Check, Mistake, ExerciseSource, normal
-
-CHAPTER = "control_flow.html"
-
-
-class FixedHiddenMLP(nn.Module):
-    """Linear, a fixed random layer, the same Linear; halved while the L1 norm is above 1; summed."""
-
-    rand_weight: Tensor
-
-    def __init__(self, num_features: int = 20) -> None:
-        super().__init__()
-        self.linear = nn.Linear(num_features, num_features)
-        self.register_buffer("rand_weight", torch.rand(num_features, num_features))
-
-    def before_the_loop(self, X: Tensor) -> Tensor:
-        """What is to be halved."""
-        return self.linear(F.relu(self.linear(X) @ self.rand_weight + 1))
-
-    def forward(self, X: Tensor) -> Tensor:
-        """``(..., num_features) -> ()``."""
-        X = self.before_the_loop(X)
-        if not X.isfinite().all():
-            raise ValueError("an entry is inf or nan")
-        while X.abs().sum() > 1:
-            X = X / 2
-        return X.sum()
-
-
-# --- cases --------------------------------------------------------------------------------------------------------
+from grader.authoring.exercise import Case, Check, ExerciseSource, normal
 
 # Whatever no state is given for is drawn anew, each tensor from the same seed: what an answer gives does not depend
 # on the order in which it makes its layers.
@@ -58,12 +29,14 @@ def numbers(features: int, seed: int, dtype: str = "float32") -> dict[str, Tenso
     }
 
 
-def turns(state: dict[str, Tensor], X: Tensor) -> float:
-    """The logarithm of the norm to base 2; if it is far from a whole number, rounding cannot change the turns."""
-    model = FixedHiddenMLP(len(state["linear.bias"])).to(X.dtype)
-    model.load_state_dict(state)
-    with torch.no_grad():
-        return math.log2(model.before_the_loop(X).abs().sum())
+def halvings(state: dict[str, Tensor], X: Tensor) -> float:
+    """The logarithm of the norm before the loop, to base 2. Rounding cannot change the number of halvings if this is
+    far from a whole number."""
+
+    def linear(X: Tensor) -> Tensor:
+        return F.linear(X, state["linear.weight"], state["linear.bias"])
+
+    return math.log2(linear(F.relu(linear(X) @ state["rand_weight"] + 1)).abs().sum())
 
 
 def model(
@@ -72,7 +45,7 @@ def model(
     """The model on random numbers that must be halved twice or more."""
     while True:
         state, X = numbers(features, seed, dtype), scale * normal(*leading, features, seed=seed + 3, dtype=dtype)
-        if turns(state, X) > 1 and 0.15 < turns(state, X) % 1 < 0.85:
+        if halvings(state, X) > 1 and 0.15 < halvings(state, X) % 1 < 0.85:
             break
         seed += 1000
     build = "answer()" if features == 20 else f"answer({features})"
@@ -120,314 +93,10 @@ def secret(draw: Random) -> list[Case]:
     ]
 
 
-# --- the answers that are known -----------------------------------------------------------------------------------
-
-DRAW = "torch.rand(num_features, num_features)"
-BUFFER = f'self.register_buffer("rand_weight", {DRAW})'
-FIRST = "        X = self.linear(X)\n        X = F"
-SECOND = "        X = self.linear(X)\n        if not"
-GUARD = '        if not X.isfinite().all():\n            raise ValueError("inf or nan")\n'
-LOOP = "        while X.abs().sum() > 1:\n            X = X / 2\n"
-RIGHT = f"""\
-class FixedHiddenMLP(nn.Module):
-    def __init__(self, num_features=20):
-        super().__init__()
-        self.linear = nn.Linear(num_features, num_features)
-        {BUFFER}
-
-    def forward(self, X):
-        X = self.linear(X)
-        X = F.relu(X @ self.rand_weight + 1)
-        X = self.linear(X)
-{GUARD}{LOOP}        return X.sum()
-"""
-
-
-def but(*changes: tuple[str, str]) -> str:
-    """The right answer, with parts of it replaced."""
-    source = RIGHT
-    for old, new in changes:
-        if old not in source:
-            raise ValueError(f"nothing to replace: {old}")
-        source = source.replace(old, new)
-    return source
-
-
-MISTAKES = (
-    Mistake(
-        id="plain_tensor",
-        title="`rand_weight` is a plain tensor",
-        source=but((BUFFER, f"self.rand_weight = {DRAW}")),
-        fails={"parameters", "round_trip", "double"},
-        message="`rand_weight` is a plain tensor, of which the module takes no notice: it is not in the state dict, "
-        "and `.double()` passes it by. A tensor that belongs to the model and is not trained is a buffer.",
-        why="`nn.Module` keeps track of parameters, buffers and modules; any other attribute is Python's affair.",
-        remedy="`self.register_buffer(name, tensor)`, or `self.name = nn.Buffer(tensor)`.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="trained",
-        title="`rand_weight` is a parameter, and is trained",
-        source=but((BUFFER, f"self.rand_weight = nn.Parameter({DRAW})")),
-        fails={"parameters", "gradients"},
-        message="`rand_weight` is a parameter: it receives a gradient, and the first step of an optimizer changes "
-        "what should stay constant. Make it a buffer.",
-        why="`nn.Parameter` means: *train this*. Every optimizer that is given `model.parameters()` does.",
-        remedy="`register_buffer` saves and casts a tensor as well, and no optimizer sees it.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="frozen_parameter",
-        title="A frozen parameter as a constant",
-        source=but((BUFFER, f"R = {DRAW}\n        self.rand_weight = nn.Parameter(R, requires_grad=False)")),
-        fails={"parameters"},
-        message="`rand_weight` is a frozen parameter, and still a parameter: it is counted as one, and "
-        "`model.requires_grad_(True)` thaws it. A constant is a buffer.",
-        why="`requires_grad=False` lasts until somebody unfreezes the network, a common step of fine-tuning.",
-        remedy="`register_buffer` says once and for all that a tensor is not trained.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="not_persistent",
-        title="A buffer that is not saved",
-        source=but((BUFFER, f"{BUFFER[:-1]}, persistent=False)")),
-        fails={"round_trip"},
-        message="`rand_weight` is a buffer that the state dict leaves out, so a model that is loaded computes with "
-        "another matrix. `persistent=False` is for what can be computed anew.",
-        why="Every buffer is cast and moved; whether it is saved is a choice. These numbers cannot be had again.",
-        remedy="Leave `persistent` as it is, `True`.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="randn",
-        title="`torch.randn` instead of `torch.rand`",
-        source=but(("torch.rand(", "torch.randn(")),
-        fails={"initial"},
-        message="`rand_weight` has negative entries and entries above 1: `torch.randn` draws from the normal "
-        "distribution. The function that draws from [0, 1) has a name one letter shorter.",
-        why="The `n` in `randn` stands for *normal*.",
-        remedy="`torch.rand` is uniform in [0, 1); both take the sizes as arguments.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="float32_ones",
-        title="The `+ 1` as a tensor of a fixed dtype",
-        source=but(("X @ self.rand_weight + 1", "F.linear(X, self.rand_weight.T, torch.ones(X.shape[-1]))")),
-        fails={"double", "values"},
-        message="After `.double()` the forward pass fails: `torch.ones(...)` makes float32 numbers whatever the "
-        "dtype of the model. A Python number fits every dtype.",
-        why="`torch.ones` cannot know what its result will meet, and a fused operator such as `F.linear` wants one "
-        "dtype.",
-        remedy="Add the number `1`, or let a tensor tell the dtype: `X.new_ones(...)`, `torch.ones_like(...)`.",
-        see=f"{CHAPTER}#control-flow-constants",
-    ),
-    Mistake(
-        id="two_dimensions",
-        title="`torch.mm` takes matrices only",
-        source=but(("X @ self.rand_weight", "torch.mm(X, self.rand_weight)")),
-        fails={"values"},
-        message="With one sample, or with two leading dimensions, `torch.mm` fails: it multiplies matrices and "
-        "nothing else. `@` takes any number of leading dimensions.",
-        why="`torch.mm` and `torch.addmm` want exactly two dimensions each. `@` is `torch.matmul`, which broadcasts.",
-        remedy="`X @ R`.",
-        see="basics.html#basics-linear-shapes",
-    ),
-    Mistake(
-        id="two_linears",
-        title="A second Linear instead of the same one",
-        source=but(
-            (BUFFER, f"self.linear2 = nn.Linear(num_features, num_features)\n        {BUFFER}"),
-            (SECOND, SECOND.replace("self.linear(", "self.linear2(")),
-        ),
-        fails={"parameters", "round_trip", "values", "gradients", "hooks"},
-        message="There are two Linear layers with a weight each. The model has one, which is used at both places: "
-        "call `self.linear` again.",
-        why="Using a layer twice is how weights are shared: one weight, whose gradient is the sum over both uses.",
-        remedy="Make one `nn.Linear` in `__init__` and call it twice in `forward`.",
-        see=f"{CHAPTER}#control-flow-fixed-hidden-mlp",
-    ),
-    Mistake(
-        id="other_name",
-        title="Another name than the statement's",
-        source=but(("self.linear", "self.fc")),
-        fails={"parameters", "round_trip", "values", "gradients", "hooks", "errors"},
-        message="The model has no `linear`: its Linear is called otherwise. Attribute names are the keys of the "
-        "state dict, so they are part of the contract.",
-        why="What was saved under one name cannot be loaded under another.",
-        remedy="Call the layer `linear` and the constant `rand_weight`.",
-        see="layers_and_blocks.html#layers-and-blocks-state-dict",
-    ),
-    Mistake(
-        id="functional_linear",
-        title="The layer's weight is used and the layer is not called",
-        source=but((SECOND, SECOND.replace("self.linear(X)", "F.linear(X, self.linear.weight, self.linear.bias)"))),
-        fails={"hooks"},
-        message="The numbers are right, but the hooks of `linear` run once instead of twice: its second use takes "
-        "the weight out of the layer and computes past it. Call the layer itself.",
-        why="Only `module(X)` runs hooks, and much is built on them: profilers, pruning, the book's `trace`.",
-        remedy="`self.linear(X)`, at both places.",
-        see="layers_and_blocks.html#layers-and-blocks-call",
-    ),
-    Mistake(
-        id="no_abs",
-        title="The sum instead of the L1 norm",
-        source=but(("X.abs().sum() > 1", "X.sum() > 1")),
-        fails={"values", "gradients"},
-        message="The loop ends too early where entries of both signs cancel: it asks for the sum. It should ask for "
-        "the sum of the *absolute* values.",
-        why="A sum can be small, or negative, with huge entries in it; a norm cannot.",
-        remedy="Take absolute values before you add.",
-        see=f"{CHAPTER}#control-flow-while",
-    ),
-    Mistake(
-        id="each_row",
-        title="The largest norm of a row decides",
-        source=but(("X.abs().sum() > 1", "X.abs().sum(-1).max() > 1")),
-        fails={"values", "gradients"},
-        message="The loop looks at the norm of each vector. In this model the *whole tensor* is one thing, halved "
-        "while the sum over all of its entries is above 1.",
-        why="`sum(-1)` adds along the last dimension only; `sum()` adds everything.",
-        remedy="One norm, over all entries. (Each vector on its own is the next exercise.)",
-        see=f"{CHAPTER}#control-flow-batch",
-    ),
-    Mistake(
-        id="at_least",
-        title="`>= 1` instead of `> 1`",
-        source=but(("> 1", ">= 1")),
-        fails={"values", "gradients"},
-        message="A tensor whose norm is exactly 1 is halved once too often. It is halved *while the norm is above "
-        "1*.",
-        why="A norm of exactly 1 hardly ever comes up with random numbers, so the slip stays hidden until it does.",
-        remedy="`>` and `>=` differ at one point; try that point.",
-        see=f"{CHAPTER}#control-flow-while",
-    ),
-    Mistake(
-        id="data_in_place",
-        title="`X.data /= 2`",
-        source=but(("X = X / 2", "X.data /= 2")),
-        fails={"gradients"},
-        message="The values are right, and the gradients are too large by a power of two: through `.data` the "
-        "halving goes past autograd. Divide the tensor itself.",
-        why="`.data` shares the numbers and keeps no record, so the backward pass does not know of the factor ½.",
-        remedy="`X = X / 2`. (Here even `X /= 2` would do: `nn.Linear` does not keep its output for backward.)",
-        see=f"{CHAPTER}#control-flow-in-place",
-    ),
-    Mistake(
-        id="keeps_hidden",
-        title="An activation kept as an attribute",
-        source=but(
-            ("X = F.relu(X @ self.rand_weight + 1)", "self.hidden = F.relu(X @ self.rand_weight + 1)"),
-            (SECOND, SECOND.replace("linear(X)", "linear(self.hidden)")),
-        ),
-        fails={"side_effects"},
-        message="After a forward pass `copy.deepcopy(model)` fails: the attribute that `forward` sets holds the last "
-        "result with its whole graph. Use a local variable.",
-        why="Only leaves can be copied deeply, not results. The attribute also keeps the graph's memory alive.",
-        remedy="Look at activations with a forward hook, or keep `.detach()` of them.",
-        see="custom_layers.html#custom-layers-hooks",
-    ),
-    Mistake(
-        id="no_guard",
-        title="No check for inf and nan",
-        source=but((GUARD, "")),
-        fails={"errors"},
-        message="An infinite entry stays infinite however often it is halved, so the loop never ends; nan ends it at "
-        "once and is returned. Check the entries before the loop and raise a `ValueError`.",
-        why="∞ / 2 = ∞, and every comparison with nan is false.",
-        remedy="`torch.isfinite` is false for inf, -inf and nan.",
-        see=f"{CHAPTER}#control-flow-endless",
-    ),
-    Mistake(
-        id="guards_input",
-        title="Only the input is checked",
-        source=but((GUARD, ""), (FIRST, GUARD + FIRST)),
-        fails={"errors"},
-        message="The input is checked, but finite numbers can overflow on their way through the layers, and then the "
-        "loop never ends. Check the tensor that the loop is about to halve.",
-        why="Two float32 numbers above 10²⁰ have the product inf. What must be finite is what the loop halves.",
-        remedy="Put the check directly before the loop, where its reason lies.",
-        see=f"{CHAPTER}#control-flow-endless",
-    ),
-    Mistake(
-        id="only_inf",
-        title="inf is checked, nan is forgotten",
-        source=but(("if not X.isfinite().all()", "if X.isinf().any()")),
-        fails={"errors"},
-        message="A nan gets through: the loop ends at once, since `nan > 1` is false, and the model returns nan. "
-        "Both inf and nan are to raise a `ValueError`.",
-        why="nan is neither finite nor infinite: `isfinite` and `isinf` are both false for it.",
-        remedy="Ask for what you want, that all entries are finite.",
-        see=f"{CHAPTER}#control-flow-endless",
-    ),
-)
-
-ALTERNATIVES = {
-    "in_place": but(("X = X / 2", "X /= 2")),
-    "closed_form": but(
-        (
-            LOOP,
-            "        turns = X.detach().abs().sum().clamp(min=1).log2().ceil()\n        X = X * torch.exp2(-turns)\n",
-        )
-    ),
-    "python_number": but(
-        (GUARD, "        norm = X.abs().sum().item()\n        self.check(norm)\n"),
-        (LOOP, "        while norm > 1:\n            X, norm = X * 0.5, norm * 0.5\n"),
-    )
-    + """
-    def check(self, norm):
-        class NotFinite(ValueError, ArithmeticError):
-            pass
-
-        if not math.isfinite(norm):
-            raise NotFinite(norm)
-""",
-    "buffer_einsum": """\
-class FixedHiddenMLP(nn.Module):
-    def __init__(self, num_features=20):
-        super().__init__()
-        self.rand_weight = nn.Buffer(torch.empty(num_features, num_features).uniform_())
-        self.add_module("linear", nn.Linear(num_features, num_features))
-        self.activation = nn.ReLU()
-
-    def forward(self, X):
-        Y = torch.einsum("...i,ij->...j", self.linear(X), self.rand_weight).add(1.0)
-        Y = self.linear(self.activation(Y))
-        if torch.isnan(Y).any() or torch.isinf(Y).any():
-            raise ValueError(f"cannot halve {Y}")
-        return self.halved(Y).sum()
-
-    def halved(self, Y):
-        return self.halved(Y / 2) if torch.linalg.vector_norm(Y, 1) > 1 else Y
-""",
-    "scaled_at_the_end": """\
-class Halved(nn.Linear):
-    pass
-
-
-class FixedHiddenMLP(nn.Module):
-    def __init__(self, num_features=20):
-        super().__init__()
-        self.register_buffer(tensor=torch.rand(num_features, num_features), name="rand_weight")
-        self.linear = Halved(num_features, num_features)
-
-    def forward(self, X):
-        ones = torch.ones_like(self.rand_weight[0])
-        X = self.linear(F.linear(self.linear(X), self.rand_weight.T, ones).clamp(min=0))
-        if not torch.all(torch.isfinite(X)):
-            raise ValueError
-        scale, norm = 1, X.abs().sum()
-        while scale * norm > 1:
-            scale /= 2
-        return scale * X.sum()
-""",
-}
-
 CUT_OFF = "Something cuts it off: a `.data`, `.detach()`, `.item()` or `no_grad`?"
 
-TASK = ExerciseSource(
-    name="fixed_hidden_mlp",
+EXERCISE = ExerciseSource(
     defines="FixedHiddenMLP",
-    reference=FixedHiddenMLP,
     checks=(
         Check(
             id="parameters",
@@ -511,6 +180,4 @@ TASK = ExerciseSource(
         not_finite("finite numbers that overflow inside", 3, 3e38, 1, 77),
     ),
     secret=secret,
-    mistakes=MISTAKES,
-    alternatives=ALTERNATIVES,
 )

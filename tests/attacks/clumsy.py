@@ -140,7 +140,9 @@ Mishap = partial(Attack, least=8, most=8, clumsy=True)
 CLUMSY = (
     Mishap("noisy", "warns, prints to standard error, shows a progress bar", notebook=be_noisy, shows="Noise xxx"),
     Mishap("deleted_test", "deletes an autograde cell", notebook=delete_test, says="have been put back"),
-    Mishap("edited_test", "edits an autograde cell", notebook=change_test, says="not yours to change"),
+    Mishap(
+        "edited_test", "edits an autograde cell", notebook=change_test, says="is locked; your change of it was undone"
+    ),
     Mishap("duplicated_cell", "copies cells, ids included", notebook=duplicate, says="more than once"),
     Mishap(
         "reordered",
@@ -173,7 +175,7 @@ CLUMSY = (
         "extra_notebook",
         "hands in a second notebook",
         folder=beside(draft__ipynb="{}"),
-        says="Also handed in, and not looked at: draft.ipynb",
+        says="Also submitted, but not graded: draft.ipynb",
     ),
     Mishap(
         "no_notebook",
@@ -267,7 +269,7 @@ CLUMSY = (
         "downloaded_again",
         "hands in an empty copy beside the notebook",
         folder=download_again,
-        says="custom_layers.ipynb was graded: in the others nothing is answered",
+        says="custom_layers.ipynb was graded: the others have no answers",
     ),
     Mishap(
         "syntax_error",

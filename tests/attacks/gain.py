@@ -306,7 +306,7 @@ return same[0] if same else X
         "claims points in the metadata and in stored outputs",
         "MyLinear = 1000\n",
         notebook=claim_points,
-        says="not yours to change",
+        says="is locked; your change of it was undone",
     ),
     Attack(
         "constants",

@@ -58,7 +58,7 @@ TRICK = (
         "hands in links, names that lead upwards, and its own `torch.py`",
         folder=path_tricks,
         most=8,
-        says="Also handed in, and not looked at",
+        says="Also submitted, but not graded",
     ),
     Attack(
         "linked_notebook",
@@ -79,21 +79,21 @@ TRICK = (
         "hands in a notebook of 100 GB, one that nobody may read, and a pipe",
         folder=odd_files,
         most=8,
-        says="Also handed in, and not looked at",
+        says="Also submitted, but not graded",
     ),
     Attack(
         "timestamp",
         "hands in a `timestamp.txt` that is no date",
         folder=beside(timestamp__txt="99999999999999999999-13-45 \x00"),
         most=8,
-        says="timestamp.txt does not say when it was handed in",
+        says="timestamp.txt has no valid date",
     ),
     Attack(
         "linked_timestamp",
         "hands in a `timestamp.txt` that never ends",
         folder=lambda folder: (folder / "timestamp.txt").symlink_to("/dev/zero"),
         most=8,
-        says="timestamp.txt does not say when it was handed in",
+        says="timestamp.txt has no valid date",
     ),
     Attack(
         "many_objects",

@@ -17,7 +17,7 @@ def test_an_assignment_is_there_when_its_folder_is(tmp_path):
     (tmp_path / "grader" / "nbgrader_config.py").write_bytes((ROOT / "grader" / "nbgrader_config.py").read_bytes())
     folder = guide.write_example(tmp_path / "solutions")
     assert Course(tmp_path / "grader").assignments() == [guide.NAME]
-    assert load(folder).tasks.keys() == {"scale"}
+    assert load(folder).exercises.keys() == {"scale"}
 
 
 def test_the_example_has_the_style_that_make_test_demands(tmp_path):

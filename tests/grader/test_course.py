@@ -12,15 +12,16 @@ from grader.__main__ import main
 from grader.authoring import sample
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
-from grader.course import Course, CourseError
-from grader.sandbox import host
+from grader.course import Course
+from grader.errors import CourseError
 from tests import guide
 from tests.grader.conftest import rely_on
+from tests.isolation import isolation_problem
 from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
 # Where there is no sandbox the class is graded nevertheless; `grading/test_engine.py` says what is missing.
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
+ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def right_answers(course, assignment=NAME):
 def points(course, assignment=NAME):
     return {
         name: sum(check.points for check in task.checks)
-        for name, task in load(course.solutions / assignment).tasks.items()
+        for name, task in load(course.solutions / assignment).exercises.items()
     }
 
 
@@ -110,7 +111,7 @@ def main_for(course, command, *arguments):
 def test_the_sample_class_is_forty_students_who_give_every_answer_of_the_catalogues(course, sample_class):
     assert len(sample_class) == 40
     for assignment in course.assignments():
-        for task in load(course.solutions / assignment).tasks.values():
+        for task in load(course.solutions / assignment).exercises.values():
             given = {s.answers[assignment][task.name].id for s in sample_class if assignment in s.answers}
             assert given == {
                 *("right", "noisy", "stub", "syntax_error", "endless_loop"),
@@ -123,9 +124,9 @@ def test_the_sample_class_is_forty_students_who_give_every_answer_of_the_catalog
 def test_everybody_gets_the_marks_that_they_should(course, graded):
     marks = {(mark.student, mark.assignment, mark.exercise): mark for mark in course.marks()}
     assert {key: mark.score for key, mark in marks.items()} == graded
-    by_hand = {key for key, mark in marks.items() if mark.by_hand}
-    assert by_hand
-    assert {exercise for _, _, exercise in by_hand} == {"list_of_modules"}
+    manual = {key for key, mark in marks.items() if mark.needs_manual_grading}
+    assert manual
+    assert {exercise for _, _, exercise in manual} == {"list_of_modules"}
 
 
 def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
@@ -141,7 +142,7 @@ def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
             autograde_plainly(course, submission, seed=5)
             assert rows(course, submission) == before, (submission.student, assignment)
             # What the engine had written, it will write again.
-            assert course.submissions(assignment, [submission.student])[0].due
+            assert course.submissions(assignment, [submission.student])[0].is_pending
     assert main_for(course, "autograde", "--seed", "5", *ISOLATION) == 0
 
 
@@ -158,7 +159,7 @@ def test_every_mistake_is_told_its_message_in_the_graded_notebook(course, graded
     told = 0
     for student in sample_class:
         for assignment, answers in student.answers.items():
-            tasks = load(course.solutions / assignment).tasks
+            tasks = load(course.solutions / assignment).exercises
             graded_cells = read(course.autograded / student.name, assignment).cells
             cells = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in graded_cells}
             for exercise, answer in answers.items():
@@ -205,8 +206,8 @@ def test_export_has_a_row_for_each_submission(course, graded, tmp_path):
         row = rows.pop((student, assignment))
         total = sum(mark for key, mark in graded.items() if key[:2] == (student, assignment))
         assert float(row["raw_score"]) == total
-        assert row["score"] == ("" if row["state"] == "waits for a person" else row["raw_score"])
-    assert {(row["score"], row["state"]) for row in rows.values()} == {("", "not handed in")}
+        assert row["score"] == ("" if row["state"] == "needs manual grading" else row["raw_score"])
+    assert {(row["score"], row["state"]) for row in rows.values()} == {("", "not submitted")}
 
 
 def test_the_class_report_names_everybody_and_compares_the_sample_with_the_catalogue(course, graded, capsys):
@@ -244,12 +245,12 @@ def test_a_mark_of_the_sample_class_that_is_not_the_known_one_is_said(course, gr
 
 
 def test_what_is_graded_is_not_graded_again_unless_it_is_handed_in_again(course, graded):
-    assert not [s for s in course.submissions(NAME) if s.due]
+    assert not [s for s in course.submissions(NAME) if s.is_pending]
     path = course.submitted / "nothing-but-stubs" / NAME / f"{NAME}.ipynb"
     path.touch()
-    assert not [s for s in course.submissions(NAME) if s.due]
+    assert not [s for s in course.submissions(NAME) if s.is_pending]
     path.write_text(path.read_text(encoding="utf-8").replace("# your code here", "# my code here"), encoding="utf-8")
-    assert [s.student for s in course.submissions(NAME) if s.due] == ["nothing-but-stubs"]
+    assert [s.student for s in course.submissions(NAME) if s.is_pending] == ["nothing-but-stubs"]
 
 
 def test_an_answer_in_words_is_marked_by_hand_and_counts(course, graded, sample_class):
@@ -286,7 +287,7 @@ def test_validate_says_what_is_unanswered_and_passes_a_right_answer(course, tmp_
     ("arguments", "line"),
     [
         (["release", "no_such"], "no assignment 'no_such'"),
-        (["autograde", "--students", "nobody"], "nobody has handed in none of"),
+        (["autograde", "--students", "nobody"], "nobody has no submission for"),
     ],
 )
 def test_a_mistake_at_the_keyboard_is_one_line_and_exit_status_1(course, arguments, line, capsys):

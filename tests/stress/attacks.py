@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from grader.course import Course
-from grader.sandbox import host
+from grader.sandbox.processes import default_jobs
 from tests.attacks import ATTACKED, ATTACKS, CLUMSY, POINTS, READ, Attack, shown_in
 from tests.attacks.whole_class import grade_everybody, make_course, mallory, neighbour, notebook_of
+from tests.isolation import isolation_problem
 from tests.stress import sandbox
 from tests.stress.plain import make_plain
 
@@ -158,9 +159,7 @@ def main() -> int:
     """Measure, and write the table."""
     arguments = argparse.ArgumentParser(prog="python -m tests.stress.attacks", description=__doc__.partition("\n")[0])
     arguments.add_argument("--to", type=Path, default=TABLE, metavar="FILE", help="default: book/guides/_attacks.md")
-    arguments.add_argument(
-        "--jobs", type=int, default=host.default_jobs(), metavar="N", help="default: one for each core"
-    )
+    arguments.add_argument("--jobs", type=int, default=default_jobs(), metavar="N", help="default: one for each core")
     arguments.add_argument(
         "--only", nargs="+", metavar="ID", help="print the rows of these, and write no file; default: all"
     )
@@ -170,7 +169,7 @@ def main() -> int:
         print(f"attacks: there is no attack {unknown[0]}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     attacks = [known[name] for name in dict.fromkeys(chosen.only or known)]
-    problem = host.why_not() or host.try_isolation()
+    problem = isolation_problem()
     if problem:
         print(f"attacks: they run in sandboxes only, and there are none here: {problem}", file=sys.stderr)
         return 1

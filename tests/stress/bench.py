@@ -45,8 +45,8 @@ from grader.authoring import sample
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
 from grader.files import folders
-from grader.sandbox.host import default_jobs
-from grader.submission import repair
+from grader.sandbox.processes import default_jobs
+from grader.submission.repair import repair
 from tests.stress.plain import make_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,7 +215,7 @@ def floor(work: Sequence[Work]) -> list[float]:
     taken = []
     for one in work:
         release, exercises = ready[one.assignment]
-        repaired = repair.repair(release, nbformat.reads(one.notebook, as_version=4)).notebook
+        repaired = repair(release, nbformat.reads(one.notebook, as_version=4)).notebook
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         pid = os.fork()
         if pid == 0:
@@ -231,7 +231,7 @@ def floor(work: Sequence[Work]) -> list[float]:
 
 def _exam(assignment: str) -> tuple[nbformat.NotebookNode, list[Exercise]]:
     release = nbformat.read(ROOT / "exercises" / assignment / f"{assignment}.ipynb", as_version=4)
-    tasks = load(ROOT / "solutions" / assignment).tasks.values()
+    tasks = load(ROOT / "solutions" / assignment).exercises.values()
     for name in {name for task in tasks for name in task.imports}:
         __import__(name)
     return release, [task.without_known(int(SEED)) for task in tasks]

@@ -39,8 +39,12 @@ from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.judge import TOLERANCE, judge
 from d2lblocks.checking.observation import MAX_CHARACTERS, encode
 from grader.display.pictures import Pictures
-from grader.grading import engine, pool
+from grader.grading import engine
+from grader.grading.job import GradingJob
+from grader.grading.outputs import MAX_CELL_OUTPUT, cell_outputs
+from grader.grading.submission_grader import SubmissionGrader
 from grader.sandbox.inside import protocol
+from grader.sandbox.worker_client import WorkerClient, WorkerFailure
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = {
@@ -103,7 +107,7 @@ def _near(a: complex, b: complex, relative: float, absolute: float) -> bool:
 @cache
 def exercises() -> tuple[Exercise, ...]:
     """Real exercises, with secret cases and what their references give."""
-    judge = pool.Judge(pool.GradingJob(ROOT / "solutions", ROOT / "exercises", SEED))
+    judge = SubmissionGrader(GradingJob(ROOT / "solutions", ROOT / "exercises", SEED))
     return tuple(
         judge.prepare(assignment).exercises[name] for assignment, names in EXERCISES.items() for name in names
     )
@@ -346,7 +350,7 @@ def observations(chance: random.Random, count: Count) -> None:
         message = protocol.parse(json.dumps(holder))
     except (ValueError, RecursionError):
         message = holder
-    seen, printed = engine.what_was_seen(message)
+    seen, printed = engine.read_observation(message)
     observed = {check: list(expected) for check, expected in exercise.expected.items()}
     observed[spoilt][at] = seen
     by_check = {verdict.check.id: verdict for verdict in judge(exercise, observed)}
@@ -439,27 +443,27 @@ def outputs(chance: random.Random, count: Count) -> None:
     except (ValueError, RecursionError):  # it would not have arrived
         count.add("outputs refused", time.process_time() - start)
         return
-    kept = engine._outputs(answer, 3, Pictures())
+    kept = cell_outputs(answer, 3, Pictures())
     cell = nbformat.v4.new_code_cell("1", id="one", outputs=kept, execution_count=3)
     notebook = nbformat.v4.new_notebook(cells=[cell])
     nbformat.validate(notebook)
     text = nbformat.v4.writes(notebook).encode()
-    assert len(text) < engine.MAX_CELL_OUTPUT + 10_000, f"{len(text):,} bytes of outputs"
+    assert len(text) < MAX_CELL_OUTPUT + 10_000, f"{len(text):,} bytes of outputs"
     assert not any({"text/html", "image/svg+xml"} & set(output.get("data", ())) for output in kept)
-    report = engine._examine(exercises()[0], _Answers(answer), "")
+    report = engine.examine(exercises()[0], _Answers(answer), "")
     assert report.points == 0
     assert len(repr(report).encode()) < MAX_REPORT_LENGTH
     count.add("outputs kept" if kept else "outputs dropped", time.process_time() - start)
 
 
-class _Answers(engine.Worker):
+class _Answers(WorkerClient):
     """A worker that gives one and the same answer to everything."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.answer = answer
 
-    def ask(self, message: dict[str, Any], seconds: float, most: int) -> dict[str, Any] | engine.WorkerFailure:
-        """Give the answer, over the wire if it can be packed."""
+    def ask(self, message: dict[str, Any], timeout: float, max_bytes: int) -> dict[str, Any] | WorkerFailure:
+        """Give the answer."""
         return self.answer
 
 

@@ -38,7 +38,7 @@ from grader.authoring.exercise import load
 from grader.course import Course
 from grader.files import folders
 from grader.gradebook.marks import FINGERPRINT
-from grader.sandbox import host
+from tests.isolation import isolation_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSIGNMENT = "layers_and_blocks"
@@ -46,7 +46,7 @@ STUDENTS = 8
 SEED = 5  # of the secret cases: with the same ones everything must come out the same
 VICTIMS = ("grader", "judge", "bubblewrap", "zygote", "worker")
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
-_CALLED = {"bwrap": "bubblewrap", "judge": "judge", "zygote": "zygote", "submission": "worker"}
+_CALLED = {"bwrap": "bubblewrap", "grading": "judge", "zygote": "zygote", "submission": "worker"}
 RUN_TIMEOUT = 600
 VANISH_TIMEOUT = 60
 
@@ -201,7 +201,7 @@ class Trial:
 @functools.cache
 def isolated() -> bool:
     """Whether there is a sandbox on this machine; without one there are fewer kinds of processes."""
-    return not (host.why_not() or host.try_isolation())
+    return not isolation_problem()
 
 
 def _kind(process: psutil.Process, grader: int) -> str:

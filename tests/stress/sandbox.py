@@ -26,7 +26,7 @@ from typing import Any
 import nbformat
 
 from grader.authoring.fill_in import solution_cells
-from grader.sandbox import host
+from grader.sandbox.bubblewrap import find_bubblewrap
 from tests.attacks import ATTACKS, MARK_FILE, NAME, READ, Attack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def meet(attack: Attack, course: Path) -> dict[str, Any]:
 
 def _command(course: Path) -> list[str]:
     """How bubblewrap is called: everything that can be written to is in memory, and bounded."""
-    visible = host.where_python_is()
+    visible = _where_python_is()
     parents = {str(parent) for path in visible for parent in list(Path(path).parents)[:-1]}
     packages = sysconfig.get_path("purelib")
     as_root = os.geteuid() == 0
@@ -73,7 +73,7 @@ def _command(course: Path) -> list[str]:
     for name in ("d2lblocks", "grader", "tools", "tests", "exercises"):
         binds += ["--ro-bind", str(ROOT / name), f"/repository/{name}"]
     return [
-        str(host.bubblewrap()),
+        str(find_bubblewrap()),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *(("--cap-drop", "ALL") if as_root else ("--unshare-user",)),
         *(part for name in needed if as_root for part in ("--cap-add", f"CAP_{name}")),
@@ -81,7 +81,7 @@ def _command(course: Path) -> list[str]:
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", "--size", str(2**28), "--tmpfs", "/tmp"),
         *(part for path in sorted({*parents, "/repository", str(HOME.parent)}) for part in ("--dir", path)),
-        *host.programs(),
+        *_programs(),
         *("--ro-bind-try", "/etc/passwd", "/etc/passwd"),
         *binds,
         *("--overlay-src", packages, "--tmp-overlay", packages),
@@ -91,6 +91,25 @@ def _command(course: Path) -> list[str]:
         *("--setenv", "PYTHONPATH", "/repository", "--setenv", "LANG", "C.UTF-8", "--setenv", "OMP_NUM_THREADS", "1"),
         *("--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--chdir", "/repository"),
     ]
+
+
+def _where_python_is() -> list[str]:
+    """The folders of this Python and its packages, as far as they are not the system's."""
+    prefixes = [os.path.normpath(path) for path in (sys.prefix, sys.base_prefix)]
+    folders = {os.path.realpath(path) for path in prefixes} | set(prefixes)
+    return [path for path in sorted(folders) if not path.startswith("/usr/")]
+
+
+def _programs() -> list[str]:
+    """For bubblewrap: the system's programs and libraries, read-only and at their usual paths."""
+    found = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        at = Path("/", name)
+        if at.is_symlink():
+            found += ["--symlink", os.readlink(at), str(at)]
+        elif at.is_dir():
+            found += ["--ro-bind", str(at), str(at)]
+    return found
 
 
 # --- inside -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
-"""The walls around one submission, inside the sandbox that all submissions share.
+"""Isolate one submission from the others, inside the sandbox that all submissions share.
 
-The sandbox (bubblewrap, see `grader/sandbox/host.py`) has taken away the network, the rest of the file system and
-everybody else's processes. A submission gets, on top of that, namespaces of its own, a scratch folder of limited size, an empty
-`/proc`, limits on its resources, and no capability with which to undo any of it.
+The sandbox (see `grader/sandbox/bubblewrap.py`) has no network, no other files of the machine and no processes of
+others. A submission gets, besides, namespaces of its own, a scratch folder of limited size, an empty `/proc`, limits
+on its resources, and no capability with which it could undo this.
+
+`fork_into_namespaces` forks the submission's first process; `isolate`, called in it, does the rest.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ MAX_PROCESSES = 64
 MAX_TERMINALS = 32  # of those that all programs of the machine share
 MAX_SHARED_SIZE = "64m"  # in /dev/shm, where PyTorch's data loaders put tensors
 
-# What a submission cannot do without, where this user may have less than the above.
+# A submission needs at least this much, where this user may have less than the above.
 MIN_FILE = 2**20
 MIN_MEMORY = 2**29
 MIN_CPU_SECONDS = 10
 MIN_OPEN_FILES = 32
 MIN_PROCESSES = 4
-_MAX_SIGNALS = 1024  # that wait, and timers
-_SHELL = {  # what a shell's `ulimit` calls them
+_MAX_SIGNALS = 1024  # that are pending, and timers
+_SHELL = {  # how `ulimit` names them
     resource.RLIMIT_AS: ("address space, in bytes,", "-Hv"),
     resource.RLIMIT_FSIZE: ("file size, in bytes,", "-Hf"),
     resource.RLIMIT_CPU: ("processor time, in seconds,", "-Ht"),
@@ -49,7 +51,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
-_FIRST_OF_OURS = 2_000_000_000  # of users that no system gives to anybody
+_FIRST_USER = 2_000_000_000  # the first of our users; no system gives such high numbers to anybody
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_GET_TID_ADDRESS = 40
@@ -66,82 +68,87 @@ def _checked(result: int, what: str) -> None:
 
 
 class LimitTooLow(OSError):
-    """A limit of this user leaves too little for a submission; says which."""
+    """A limit of this user is too low for a submission; says which."""
 
 
-def allowed(limit: int, most: int) -> int:
-    """What a submission may have: so much, or what this user may have if it is less."""
+def allowed(limit: int, usual: int) -> int:
+    """A submission's limit: the usual one, or that of this user if it is lower."""
     here = resource.getrlimit(limit)[1]
-    return most if here == resource.RLIM_INFINITY else min(here, most)
+    return usual if here == resource.RLIM_INFINITY else min(here, usual)
 
 
 def limits(used: int) -> list[tuple[int, int]]:
-    """What a submission is limited to: the limit's number, and its value.
+    """The limits of a submission: of each its number (`resource.RLIMIT_…`), and its value.
 
     Args:
-        used: the address space that its first process begins with.
+        used: the address space of its first process at the start, in bytes.
 
     Raises:
-        LimitTooLow: this user may have less than a submission needs.
+        LimitTooLow: a limit of this user is lower than a submission needs.
     """
     result = []
-    for limit, most, least in (
+    for limit, usual, least in (
         (resource.RLIMIT_AS, used + MAX_MEMORY, used + MIN_MEMORY),
         (resource.RLIMIT_FSIZE, MAX_FILE_BYTES, MIN_FILE),
         (resource.RLIMIT_CPU, MAX_CPU_SECONDS, MIN_CPU_SECONDS),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES, MIN_OPEN_FILES),
         (resource.RLIMIT_NPROC, MAX_PROCESSES, MIN_PROCESSES),
         (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS, 0),
-        # None of what belongs to no process: pages that must not be swapped, queues of messages.
+        # These belong to no process: pages that must not be swapped, queues of messages.
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        value = allowed(limit, most)
+        value = allowed(limit, usual)
         if value < least:
-            raise LimitTooLow(f"{named(limit)}, and a submission needs {least:,}")
+            raise LimitTooLow(f"{describe_limit(limit)}, and a submission needs {least:,}")
         result.append((limit, value))
     return result
 
 
-def named(limit: int) -> str:
-    """A limit of this user, with the name that it has in a shell."""
+def describe_limit(limit: int) -> str:
+    """A limit of this user in words, with its name in a shell."""
     name, option = _SHELL[limit]
     here = resource.getrlimit(limit)[1]
     return f"the limit on {name} is {'infinite' if here == resource.RLIM_INFINITY else f'{here:,}'} (ulimit {option})"
 
 
 def die_with_parent() -> None:
-    """Have this process killed when the one that started it ends, however it ends."""
+    """Have the kernel kill this process when its parent ends, however it ends."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl(pdeathsig)")
 
 
-def be_called(name: str) -> None:
-    """Have `ps` and `top` call this process so, in 15 letters at most."""
+def set_process_name(name: str) -> None:
+    """Set the name of this process that `ps` and `top` show.
+
+    Args:
+        name: 15 letters at most.
+    """
     _checked(_libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0), "prctl(name)")
 
 
 def hide_memory() -> None:
-    """Make this process's memory, environment and open files unreadable to others of the same user."""
+    """Make this process's memory, environment and open files unreadable for other processes of the same user."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(dumpable)")
 
 
 def owner() -> tuple[int, int]:
-    """The user and the group that submissions belong to: this process's; of root, nobody else's.
+    """The user and the group of submissions: this process's; if that is root's, numbers that nobody else has.
 
-    Users have limits, too, and may disturb what is theirs: of root's zygotes each has a user for its submissions.
+    A user has limits, too, and may disturb all processes of the same user: so each zygote of root's has its own user
+    for its submissions.
     """
     user, group = os.geteuid(), os.getegid()
-    return (_FIRST_OF_OURS + os.getpid(),) * 2 if user == 0 else (user, group)
+    return (_FIRST_USER + os.getpid(),) * 2 if user == 0 else (user, group)
 
 
 def fork_into_namespaces(owner: tuple[int, int]) -> int:
-    """Fork; the child is the first process of namespaces of its own, and whatever it starts dies with it.
+    """Fork; the child is the first process of new namespaces, and all that it starts dies with it.
 
-    As `os.fork`, it returns 0 in the child, else the child's number. The child calls `close_walls` next.
+    As `os.fork`, it returns 0 in the child, else the child's number. The child calls `isolate` next.
 
-    Not `unshare` between two forks, because a fork takes as long as this process has memory. Root does it as
-    somebody else: the kernel holds root, under whatever name, to no limit on the number of processes.
+    Not `unshare` between two forks, because the time of a fork grows with the memory of this process. Root changes
+    the user first: the kernel never limits the number of root's processes.
 
     Args:
         owner: of the namespaces: user and group.
@@ -173,15 +180,15 @@ def fork_into_namespaces(owner: tuple[int, int]) -> int:
         os.setegid(0)
         os.setgroups(groups)
     if pid < 0 and error == errno.EAGAIN:
-        raise LimitTooLow(f"this user has no process left; {named(resource.RLIMIT_NPROC)}")
+        raise LimitTooLow(f"this user has no process left; {describe_limit(resource.RLIMIT_NPROC)}")
     if pid < 0:
         raise OSError(error, f"clone3: {os.strerror(error)}")
     return pid
 
 
 def _become_nobody(owner: tuple[int, int]) -> None:
-    """In the first process of new namespaces: be the one user that there is."""
-    _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(dumpable)")  # else its own maps are not its to write
+    """In the first process of new namespaces: become the only user that there is."""
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(dumpable)")  # else it may not write its own maps
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
     Path("/proc/self/uid_map").write_text(f"{_NOBODY} {owner[0]} 1", encoding="ascii")
     Path("/proc/self/gid_map").write_text(f"{_NOBODY} {owner[1]} 1", encoding="ascii")
@@ -193,13 +200,13 @@ def _mount(kind: str, where: str, options: str, flags: int = _MS_NOSUID | _MS_NO
     _checked(_libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()), f"mount {where}")
 
 
-def close_walls(owner: tuple[int, int]) -> None:
-    """In the first process of new namespaces: scratch of its own, empty `/proc`, limits, no capabilities.
+def isolate(owner: tuple[int, int]) -> None:
+    """In the first process of new namespaces: set up its scratch folder, an empty `/proc`, limits, no capabilities.
 
     Args:
         owner: of the namespaces.
     """
-    os.setsid()  # signals to a group of processes know no namespaces
+    os.setsid()  # a signal to a group of processes crosses namespaces
     _become_nobody(owner)
     die_with_parent()
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
@@ -208,13 +215,13 @@ def close_walls(owner: tuple[int, int]) -> None:
     _mount("tmpfs", "/tmp", f"size={MAX_SCRATCH_SIZE},nr_inodes=4096,mode=0700")
     _mount("tmpfs", "/dev/shm", f"size={MAX_SHARED_SIZE},nr_inodes=4096,mode=0700")
     _mount("devpts", "/dev/pts", f"newinstance,ptmxmode=0666,mode=620,max={MAX_TERMINALS}", _MS_NOSUID | _MS_NOEXEC)
-    # When memory gets short, the kernel takes the submission, never the grader.
+    # If the machine has too little memory, the kernel kills the submission, never the grader.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     _mount("tmpfs", "/proc", "size=4k,nr_inodes=2,mode=0555")
     for limit, value in limits(used):
         resource.setrlimit(limit, (value, value))
     for capability in range(_LAST_CAPABILITY + 1):
-        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that this kernel does not have fail, rightly
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for those that this kernel does not have
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(no_new_privs)")
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
@@ -226,6 +233,6 @@ def _refuse_system_calls() -> None:
     program = seccomp.program()
     if program:
         lines = ctypes.create_string_buffer(program, len(program))
-        # `struct sock_fprog` of <linux/filter.h>: how many lines of eight bytes, and where
+        # `struct sock_fprog` of <linux/filter.h>: the number of lines of eight bytes, and their address
         filtered = struct.pack("@HP", len(program) // 8, ctypes.addressof(lines))
         _checked(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filtered, 0, 0), "prctl(seccomp)")

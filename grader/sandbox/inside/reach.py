@@ -1,13 +1,14 @@
-"""Which paths lead to a folder; and the first program in the sandbox, which looks whether one leads to what is hidden.
+"""Find the paths that lead to a folder; and, as the first program in the sandbox, check that what is hidden is
+hidden.
 
     python reach.py CHECK CONTROL PROGRAM ARGUMENT …
 
-It becomes `PROGRAM`, the zygote, at once. A child of it stays behind until the grader has sent over the socket
-`CHECK` what has to be hidden, and answers with the first path that leads there, or with nothing. So the zygote, whose
-memory every submission inherits, never knows what is hidden. `CONTROL` is the zygote's socket.
+It becomes `PROGRAM`, the zygote, at once. A child of it waits until the grader has sent over the socket `CHECK` what
+must be hidden, and answers with the first path that leads there, or with null. So the zygote, whose memory every
+submission inherits, never knows what is hidden. `CONTROL` is the zygote's socket.
 
-A folder has as many paths as there are mounts that hold it, so the kernel's list of mounts is asked, not a list of
-names. This file needs nothing but the standard library: it also runs where nothing else can be imported.
+A folder has a path for each mount that holds it. So the kernel's list of mounts is read, not a list of names. This
+file imports the standard library only: it also runs where nothing else can be imported.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-MAX_BYTES = 2**16  # of what the grader sends
+MAX_BYTES = 2**16  # of the grader's message
 
 
 class Mount(NamedTuple):
-    """A line of `/proc/self/mountinfo`: the part `root` of the file system `device` can be seen at `at`."""
+    """A line of `/proc/self/mountinfo`: the folder `root` of the file system `device` is mounted at `at`."""
 
     number: int
     device: str
@@ -36,10 +37,10 @@ class Hidden(NamedTuple):
     """A folder or file that must not be reached.
 
     Attributes:
-        name: what to call it in a message.
+        name: for messages.
         device: its file system, as in the list of mounts.
-        root: where it is in there.
-        inode: what tells it from all others: `st_dev` and `st_ino`.
+        root: its path in that file system.
+        inode: its identity: `st_dev` and `st_ino`.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Way(NamedTuple):
 
 
 def mounts() -> list[Mount]:
-    """What this process can see is mounted."""
+    """The mounts that this process sees."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split(" ") for line in file]
     return [Mount(int(words[0]), words[2], _unescaped(words[3]), _unescaped(words[4])) for words in lines]
@@ -79,12 +80,12 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def moved(path: str, folder: str, to: str) -> str:
-    """A path below a folder, as it is when the folder lies elsewhere."""
+    """A path below a folder, as it is when the folder is moved."""
     return os.path.normpath(os.path.join(to, os.path.relpath(path, folder)))
 
 
 def hidden(path: str, among: Iterable[Mount]) -> Hidden:
-    """What is to be known of a folder or file that has to be hidden.
+    """Describe a folder or file that must be hidden.
 
     Args:
         path: a real path, without links.
@@ -94,7 +95,7 @@ def hidden(path: str, among: Iterable[Mount]) -> Hidden:
         OSError: there is no such path.
     """
     status = os.stat(path)
-    # The last one, where several are mounted on each other.
+    # The last one, if several are mounted on each other.
     mount = max((each for each in among if is_below(path, each.at)), key=lambda each: len(each.at))
     mount = [each for each in among if each.at == mount.at][-1]
     return Hidden(path, mount.device, moved(path, mount.at, mount.root), (status.st_dev, status.st_ino))
@@ -110,19 +111,19 @@ def ways(to: Hidden, among: Iterable[Mount]) -> Iterator[Way]:
                 yield Way(mount.at, False, mount.number)
 
 
-def first_open(secrets: Iterable[Hidden], allowed: Iterable[str]) -> str:
-    """The first hidden folder that can be reached from here, and how; empty if none can.
+def first_open(secrets: Iterable[Hidden], allowed: Iterable[str]) -> str | None:
+    """The first hidden folder that can be reached from here, and at which path; None if none can.
 
     Args:
-        secrets: what has to be hidden.
-        allowed: where a part of a hidden folder is mounted on purpose.
+        secrets: what must be hidden.
+        allowed: the paths at which a part of a hidden folder is mounted on purpose.
     """
     here = mounts()
     for each in secrets:
         for way in ways(each, here):
             if (way.whole or way.path not in allowed) and _is_open(way, each):
                 return f"{each.name}, at {way.path}"
-    return ""
+    return None
 
 
 def _is_open(way: Way, to: Hidden) -> bool:
@@ -154,7 +155,7 @@ def main() -> None:
     """Leave the check to a child, and become the zygote."""
     check, control, *program = sys.argv[1:]
     if os.fork() == 0:
-        if os.fork() == 0:  # nobody's child, so that nothing is left of it when it has ended
+        if os.fork() == 0:  # has no parent that would have to wait for it
             os.close(int(control))
             _check(socket.socket(fileno=int(check)))
         os._exit(0)

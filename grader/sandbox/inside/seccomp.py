@@ -1,9 +1,8 @@
 """System calls that no answer needs and that a submission may not make.
 
-Memory that belongs to no process is not counted by any limit: that of shared anonymous mappings, which stays when it
-is given back, of semaphores, of huge pages that hang in a pipe, of buffers that are made larger. Namespaces can be
-nested, a lease on a file makes all others wait, the list of mounts says where the course lies, and what else is here
-has often been a way out of sandboxs.
+No limit counts memory that belongs to no process: that of shared anonymous mappings, of semaphores, of huge pages in
+a pipe, of enlarged buffers. Namespaces can be nested, a lease on a file makes all others wait, the list of mounts
+says where the course is, and the other calls have often been a way out of sandboxes.
 """
 
 from __future__ import annotations

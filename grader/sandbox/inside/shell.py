@@ -1,4 +1,4 @@
-"""A warm IPython that runs a cell as a notebook would, and returns the outputs as nbformat has them."""
+"""An IPython shell that runs a cell like a notebook, and returns the outputs in the format of nbformat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_RICH_OUTPUT_LENGTH = 2_000_000  # characters of one rich output, such as a p
 
 
 class _Stream:
-    """What a cell prints; beyond the cap it is counted, not kept."""
+    """What a cell prints; text beyond the limit is counted, not kept."""
 
     def __init__(self, outputs: Outputs, name: str) -> None:
         self._outputs, self.name, self.encoding, self.errors = outputs, name, "utf-8", "strict"
@@ -46,7 +46,7 @@ class _Stream:
 
 
 class Outputs:
-    """The outputs of one cell, capped."""
+    """The outputs of one cell, of limited size."""
 
     def __init__(self) -> None:
         self.kept: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ class Outputs:
         self.kept.append(output | ({"execution_count": count} if kind == "execute_result" else {}))
 
     def finished(self) -> list[dict[str, Any]]:
-        """All of them, with a word about what was cut off."""
+        """All outputs, with a note on text that was cut off."""
         for name, count in self._lost.items():
             if count:
                 text = f"\n… and {count:,} characters more on {name}, which are not kept\n"
@@ -115,49 +115,49 @@ class _Hook(DisplayHook):
 
 
 class Shell:
-    """An IPython shell without history and without a terminal."""
+    """An IPython shell without a history and without a terminal."""
 
     def __init__(self) -> None:
         config = Config()
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
-        # `instance`, because `display` asks whether there is one.
+        # `instance`, because `display` looks for one.
         self.ip = InteractiveShell.instance(config=config, display_pub_class=_Publisher, displayhook_class=_Hook)
         shell: Any = self.ip
-        shell.enable_gui = lambda gui=None: None  # `%matplotlib` asks for it; there is no kernel
+        shell.enable_gui = lambda gui=None: None  # `%matplotlib` calls it; there is no kernel
         shell._showtraceback = lambda *_: None  # a traceback becomes an output of its own, in `run`
-        builtins.input = getpass.getpass = _nobody_answers
+        builtins.input = getpass.getpass = _refuse_input
         sys.modules["__main__"] = self.ip.user_module
-        self.run("0")  # the first cell is slow: let it be this one
+        self.run("0")  # the first cell is slow, so run one now
 
     @property
     def names(self) -> dict[str, Any]:
-        """What the notebook has defined."""
+        """What the notebook has defined, by name."""
         return self.ip.user_ns
 
-    def run(self, source: str) -> tuple[list[dict[str, Any]], str]:
+    def run(self, source: str) -> tuple[list[dict[str, Any]], str | None]:
         """Run a cell.
 
         Returns:
-            Its outputs; and the name of the exception that ended it, empty if none did.
+            Its outputs; and the name of the exception that ended it, None if none did.
         """
         outputs = Outputs()
         shell: Any = self.ip
         shell.display_pub.outputs = shell.displayhook.outputs = outputs
-        sys.path_importer_cache.pop(os.getcwd(), None)  # a cell may have written a module a moment ago
+        sys.path_importer_cache.pop(os.getcwd(), None)  # a cell may just have written a module
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _Stream(outputs, "stdout"), _Stream(outputs, "stderr")
         raised: BaseException | None = None
         try:
             result = self.ip.run_cell(source, store_history=True)
             raised = result.error_before_exec or result.error_in_exec
-        except BaseException as error:  # SystemExit and whatever else a cell can think of
+        except BaseException as error:  # SystemExit, or whatever else a cell raises
             raised = error
         finally:
             sys.stdout, sys.stderr = before
         kept = outputs.finished()
         if raised is None:
-            return kept, ""
+            return kept, None
         name = type(raised).__name__[:MAX_NAME_LENGTH]
         kept.append(
             {"output_type": "error", "ename": name, "evalue": _text(raised), "traceback": self._traceback(raised)}
@@ -172,7 +172,7 @@ class Shell:
             return [f"{type(error).__name__[:MAX_NAME_LENGTH]}: {_text(error)}"]
 
 
-def _nobody_answers(*_: object, **__: object) -> str:
+def _refuse_input(*_: object, **__: object) -> str:
     raise RuntimeError("nobody answers while a notebook is graded: it cannot ask for input")
 
 

@@ -1,12 +1,12 @@
 """One submission: runs its cells and observes its answers, one message at a time.
 
-It is the first process of its own namespaces, so whatever it started dies with it. It judges nothing: it is told what
-to run and what to look at, and says what it saw. When student's code takes it down, the grader starts another one and
-leaves out what was fatal.
+A worker is the first process of its own namespaces, so all that it starts dies with it. It judges nothing: a message
+says what to run or to observe, and its answer says what happened. If the student's code ends it, the grader starts
+another worker, without the cell that was fatal.
 
-    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or "",
+    {"do": "run", "source": …, "seconds": …}             → {"outputs": […], "raised": "NameError" or null,
                                                             "changes": {"the default dtype": "torch.float64"}}
-    {"do": "look", "name": …}                            → {"answer": {…}}, what sort of thing has this name
+    {"do": "look", "name": …}                            → {"answer": {…}}, the type of what has this name
     {"do": "observe", "name": …, "probe": …, "options": …, "case": "…", "seconds": …}
                                                          → {"seen": {…}, "printed": …}
 
@@ -34,7 +34,7 @@ from grader.sandbox.inside.protocol import TOO_LARGE, MessageTooLarge, ProtocolE
 from grader.sandbox.inside.shell import Shell
 
 MAX_PRINTED = 10_000
-STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches what stops it; enough to write down what it has printed
+STOP_AGAIN_INTERVAL = 0.5  # seconds, for a cell that catches the exception; enough to send what it has printed
 _MISSING = object()
 
 
@@ -43,8 +43,8 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
 
     Args:
         channel: to the grader.
-        shell: in which the notebook lives.
-        seed: of the random numbers, so that a notebook which runs twice does the same twice.
+        shell: runs the notebook.
+        seed: of the random numbers, so that each run of a notebook draws the same ones.
     """
     torch.manual_seed(seed)
     random.seed(seed)
@@ -62,7 +62,7 @@ def serve(channel: socket.socket, shell: Shell, seed: int) -> None:
             return
         try:
             send(channel, answer)
-        except MessageTooLarge as error:  # what the cell has defined is not lost
+        except MessageTooLarge as error:  # the worker goes on, with what the cell has defined
             send(channel, {TOO_LARGE: error.size})
 
 
@@ -76,7 +76,7 @@ def _run(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
             error=lambda _: KeyboardInterrupt(why),
             again=STOP_AGAIN_INTERVAL,
         )
-    except KeyboardInterrupt:  # the second, while the first was being written down
+    except KeyboardInterrupt:  # the second one, while the first was handled
         raised = "KeyboardInterrupt"
         outputs = [{"output_type": "error", "ename": raised, "evalue": why, "traceback": [f"{raised}: {why}"]}]
     return {"outputs": outputs, "raised": raised, "changes": changes(settings)}
@@ -89,8 +89,8 @@ def _look(shell: Shell, message: dict[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=128)
 def _case(text: str) -> Case:
-    """A case from its text; several checks in turn are tried on it."""
-    with usual_settings():  # a cell may have changed how tensors are made
+    """A case from its text; several checks use it, one after the other."""
+    with usual_settings():  # a cell may have changed the default dtype
         return Case.from_json(json.loads(text))
 
 

@@ -1,18 +1,18 @@
-"""The zygote: imports everything once, then forks a worker for each submission.
+"""The zygote: the process in the sandbox that imports everything once, then forks a worker for each submission.
 
-    python -m grader.sandbox.inside DESCRIPTOR [--walls]
+    python -m grader.sandbox.inside.zygote DESCRIPTOR [--isolated]
 
-`DESCRIPTOR` is a socket to the grader that keeps the boundaries of messages. The zygote never runs a student's code.
-It is told, in JSON:
+`DESCRIPTOR` is a socket to the grader that keeps the boundaries of messages. The zygote never runs student's code.
+The grader sends, in JSON (its side is `grader/sandbox/zygote.py`):
 
-    {"import": ["torch._dynamo"]}                            it does, and says nothing
-    {"files": "my_assignment"}                               its files follow; it forgets those that it had
-    {"file": "public.json", "of": "my_assignment"}, and that file, open   submissions will find it beside them
-    {"twin": true}, and the end of a socket like the first   it forks; the twin does as it does, for that socket
-    {"begin": what `grader.sandbox.host.WorkerSpec` has}, and the end of a channel    a submission begins
-    {"end": 2}                                               that submission ends, after 2 s if not by itself
+    {"import": ["torch._dynamo"]}      import these modules; no answer
+    {"files": "my_assignment"}         forget the files of this assignment; the new ones follow
+    {"file": "data.csv", "of": "my_assignment"}, and the open file    submissions find it in their folder
+    {"fork": true}, and a socket       fork; the child is a zygote, too, for that socket
+    {"start": {"seed": 1, "assignment": "…"}}, and a channel          start a worker for a submission
+    {"end": 2}                         end the worker, after 2 s if it has not ended by itself
 
-When a submission has ended, by itself or not, the zygote says how, and is ready for the next.
+When a worker has ended, the zygote sends {"ended": …} with an `Ending`, and can start the next one.
 """
 
 from __future__ import annotations
@@ -42,77 +42,79 @@ from d2lblocks.checking.case import Case
 from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.runner import observe
 from grader.sandbox.inside import namespaces
-from grader.sandbox.inside.protocol import ProtocolError, send
+from grader.sandbox.inside.protocol import Ending, ProtocolError, send
 from grader.sandbox.inside.shell import Shell
 from grader.sandbox.inside.worker import serve
 
-MAX_TOTAL_MEMORY = 6 * 2**30
-MAX_BYTES = 2**16  # of a message from the grader
-POLL_INTERVAL = 0.1
+MAX_TOTAL_MEMORY = 6 * 2**30  # bytes, of all processes of a submission
+MAX_MESSAGE_BYTES = 2**16  # from the grader
+POLL_INTERVAL = 0.1  # seconds
 
-# Its own, what it shares with others of the submission, what is swapped out, and the tables of its pages; not the
-# files that everybody has mapped.
+# A process's own memory, what it shares with others of the submission, swapped memory, and page tables; not the files
+# that all processes have mapped.
 _MEMORY = re.compile(r"^(?:Rss(?:Anon|Shmem)|VmSwap|VmPTE):\s+(\d+)", re.MULTILINE)
 _FILES = re.compile(r"^FDSize:\s+(\d+)", re.MULTILINE)
-_OF_A_FILE = 2**18  # what the kernel keeps of what was written into a socket or a pipe and not yet read
+_BYTES_OF_A_FILE = 2**18  # that the kernel keeps of what was written into a socket or a pipe and not yet read
 _MAX_LOCKS = 1000  # on parts of files; the kernel has no limit for them
 _PARENT = re.compile(r"^PPid:\s+(\d+)", re.MULTILINE)
 
 
-def _begin(
+def _start_worker(
     control: socket.socket,
     channel: socket.socket,
     shell: Shell,
     seed: int,
     files: dict[str, bytes],
-    folder: str,
+    folder: str | None,
 ) -> int:
-    """Fork a submission; returns its first process, with whose end all that belongs to it ends.
+    """Fork a worker; returns its process. When that ends, all that belongs to the submission ends.
 
     Args:
         control: what only the zygote may hold.
-        channel: of the submission, to the grader.
-        shell: in which its notebook will live.
+        channel: of the worker, to the grader.
+        shell: runs the notebook.
         seed: of its random numbers.
-        files: to be found in the folder where it runs.
-        folder: that folder, if it gets no walls; else empty.
+        files: to be written into the folder in which it runs.
+        folder: that folder, if the worker is not isolated; else None.
 
     Raises:
         OSError: it cannot have namespaces of its own.
     """
     owner = namespaces.owner()
-    pid = os.fork() if folder else namespaces.fork_into_namespaces(owner)
+    pid = namespaces.fork_into_namespaces(owner) if folder is None else os.fork()
     if pid:
         return pid
-    begun = False
+    ready = False
     try:
         control.close()
-        if folder:
-            os.chdir(folder)
+        if folder is None:
+            namespaces.isolate(owner)
+            namespaces.set_process_name("submission")
         else:
-            namespaces.close_walls(owner)
-            namespaces.be_called("submission")
+            os.chdir(folder)
         for name, content in files.items():
             Path(name).write_bytes(content)
-        begun = True
+        ready = True
         send(channel, {"ready": os.getpid()})
-        os.dup2(1, 2)  # standard output is /dev/null; the other is the instructor's terminal
+        os.dup2(1, 2)  # standard output is /dev/null; standard error is the instructor's terminal
         serve(channel, shell, seed)
     except BaseException as error:
-        if not begun:  # no student's code has been run yet
-            _fail(channel, error)
+        if not ready:  # no student's code has run yet
+            _send_failure(channel, error)
     finally:
         os._exit(0)
 
 
-def _fail(channel: socket.socket, error: BaseException) -> None:
-    how = "limit" if isinstance(error, namespaces.LimitTooLow) else "failed"
-    send(channel, {how: str(error) if how == "limit" else f"{type(error).__name__}: {error}"})
+def _send_failure(channel: socket.socket, error: BaseException) -> None:
+    if isinstance(error, namespaces.LimitTooLow):
+        send(channel, {"limit": str(error)})
+    else:
+        send(channel, {"failed": f"{type(error).__name__}: {error}"})
 
 
-def _watch(control: socket.socket, pid: int, walls: bool) -> str:
-    """Wait until a submission has ended; returns why it was ended, empty if it ended by itself."""
-    why = ""
+def _watch(control: socket.socket, pid: int, isolated: bool) -> Ending:
+    """Wait until a worker has ended; ends it if the grader says so, or if it uses too much."""
+    why: Ending | None = None
     ended = os.pidfd_open(pid)
     try:
         while True:
@@ -120,40 +122,40 @@ def _watch(control: socket.socket, pid: int, walls: bool) -> str:
             if ended in ready:
                 break
             if control.fileno() in ready:
-                message = control.recv(MAX_BYTES)
+                message = control.recv(MAX_MESSAGE_BYTES)
                 if not message:
                     sys.exit(0)
                 if select.select([ended], [], [], json.loads(message)["end"])[0]:
                     break
-                why = why or "told to"
-            elif walls and not why:  # without, nothing is counted
-                why = _too_much(pid)
+                why = why or Ending.BY_THE_GRADER
+            elif isolated and not why:  # otherwise nothing is counted
+                why = _excess(pid)
             if why:
                 os.kill(pid, signal.SIGKILL)
     except BaseException:
-        os.kill(pid, signal.SIGKILL)  # it is not left without a watch
+        os.kill(pid, signal.SIGKILL)  # it must not go on without being watched
         raise
     finally:
         os.close(ended)
         _, status, used = os.wait4(pid, 0)
-    return why or _fate(status, used)
+    return why or _ending(status, used)
 
 
 _MUCH_MEMORY = namespaces.MAX_MEMORY // 3
 
 
-def _fate(status: int, used: resource.struct_rusage) -> str:
-    """Who ended a submission's first process; empty if it was itself. From inside, none can kill it."""
+def _ending(status: int, used: resource.struct_rusage) -> Ending:
+    """How a worker ended that the zygote has not ended. No process of the submission can kill it."""
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-        return ""
+        return Ending.BY_ITSELF
     if used.ru_utime + used.ru_stime >= namespaces.allowed(resource.RLIMIT_CPU, namespaces.MAX_CPU_SECONDS) - 1:
-        return "time"
-    # The kernel ends who uses most when there is no more.
-    return "memory" if used.ru_maxrss * 1024 > _MUCH_MEMORY else "killed"
+        return Ending.TIME
+    # When there is no memory left, the kernel kills the process that uses most.
+    return Ending.MEMORY if used.ru_maxrss * 1024 > _MUCH_MEMORY else Ending.KILLED
 
 
-def _too_much(pid: int) -> str:
-    """Whether the processes of a submission together use more than they may."""
+def _excess(pid: int) -> Ending | None:
+    """What the processes of a submission together use too much of; None if nothing."""
     memory: dict[int, int] = {}
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
@@ -164,21 +166,22 @@ def _too_much(pid: int) -> str:
                 continue  # it has just ended
             files = sum(int(count) for count in _FILES.findall(status))
             kilobytes = sum(int(count) for count in _MEMORY.findall(status))
-            memory[int(name)] = kilobytes * 1024 + files * _OF_A_FILE
+            memory[int(name)] = kilobytes * 1024 + files * _BYTES_OF_A_FILE
             parents[int(name)] = int(_PARENT.findall(status)[0])
     own = {pid}
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
-    if (
-        len(own) > namespaces.allowed(resource.RLIMIT_NPROC, namespaces.MAX_PROCESSES) * 3 // 4
-    ):  # before the kernel refuses
-        return "processes"
-    return "memory" if sum(memory.get(each, 0) for each in own) > MAX_TOTAL_MEMORY or _too_many_locks(own) else ""
+    # Before the kernel refuses a process to it.
+    if len(own) > namespaces.allowed(resource.RLIMIT_NPROC, namespaces.MAX_PROCESSES) * 3 // 4:
+        return Ending.PROCESSES
+    if sum(memory.get(each, 0) for each in own) > MAX_TOTAL_MEMORY or _has_too_many_locks(own):
+        return Ending.MEMORY
+    return None
 
 
-def _too_many_locks(own: set[int]) -> bool:
+def _has_too_many_locks(own: set[int]) -> bool:
     try:
-        with open("/proc/locks", encoding="ascii") as file:  # of this sandbox; no more of it is read than is needed
+        with open("/proc/locks", encoding="ascii") as file:  # of this sandbox; not more of it is read than is needed
             *lines, _ = file.read(_MAX_LOCKS * 120).split("\n")
     except OSError:
         return False
@@ -186,14 +189,14 @@ def _too_many_locks(own: set[int]) -> bool:
     return sum(line.split()[4] in owners for line in lines) > _MAX_LOCKS
 
 
-def _prepare(imports: Sequence[str]) -> None:
-    """Import, and do once what is slow the first time, so that it is not the first time in each submission.
+def _preload(modules: Sequence[str]) -> None:
+    """Import modules, and do once what is slow the first time, so that no submission has to do it.
 
-    PyTorch asks the processor what it can do, through /proc, which submissions have not; it makes its autograd
-    engine, and its compiler imports much on its first call. With one thread none of this starts another, so that
-    forking stays safe.
+    PyTorch reads from /proc, which submissions do not have, what the processor can do. It makes its autograd engine
+    on the first use, and its compiler imports much on its first call. With one thread none of this starts another
+    thread, so forking stays safe.
     """
-    for name in imports:
+    for name in modules:
         importlib.import_module(name)
     case = Case("warm-up", "answer(3, 2)", inputs=(torch.ones(4, 3), torch.ones(4, 3)))
     for probe in PROBES:
@@ -209,60 +212,61 @@ class _Layer(nn.Linear):
 
 
 def main() -> None:
-    """Serve submissions until the grader closes the connection."""
+    """Start workers until the grader closes the connection."""
     descriptor, *flags = sys.argv[1:]
-    walls = flags == ["--walls"]
+    isolated = flags == ["--isolated"]
     control = socket.socket(fileno=int(descriptor))
-    if walls:
+    if isolated:
         namespaces.hide_memory()
     if sys.platform == "linux":
-        namespaces.be_called("zygote")
+        namespaces.set_process_name("zygote")
     torch.set_num_threads(1)
     shell = Shell()
-    _prepare(())
+    _preload(())
     sys.path[0] = ""  # the folder in which a submission runs, as in a kernel
     files: dict[str, dict[str, bytes]] = {}
-    _say(control, "ready", torch.__version__)
+    _send(control, "ready", torch.__version__)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, MAX_BYTES, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 1)
         if not message:
             return
         match json.loads(message):
-            case {"import": [*imports]}:
-                if not all(name in sys.modules for name in imports):
-                    _prepare(imports)
+            case {"import": [*modules]}:
+                if not all(name in sys.modules for name in modules):
+                    _preload(modules)
             case {"files": str(assignment)}:
                 files[assignment] = {}
             case {"file": str(name), "of": str(assignment)}:
                 with open(descriptors[0], "rb") as file:
                     files[assignment][name] = file.read()
-            case {"twin": _}:
+            case {"fork": _}:
                 if os.fork() == 0:
                     control.close()
                     control = socket.socket(fileno=descriptors[0])
-                    _say(control, "ready", torch.__version__)
+                    _send(control, "ready", torch.__version__)
                 else:
                     os.close(descriptors[0])
-            case {"begin": begin}:
+            case {"start": spec}:
                 channel = socket.socket(fileno=descriptors[0])
-                own = files.get(begin["assignment"], {})
-                folder = "" if walls else tempfile.mkdtemp()
+                own = files.get(spec["assignment"], {})
+                folder = None if isolated else tempfile.mkdtemp()
                 pid = 0
                 try:
-                    pid = _begin(control, channel, shell, begin["seed"], own, folder)
+                    pid = _start_worker(control, channel, shell, spec["seed"], own, folder)
                 except OSError as error:
-                    _fail(channel, error)
+                    _send_failure(channel, error)
                 channel.close()
                 try:
-                    _say(control, "ended", _watch(control, pid, walls) if pid else "")
+                    _send(control, "ended", _watch(control, pid, isolated) if pid else Ending.NOT_STARTED)
                 finally:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    if folder is not None:
+                        shutil.rmtree(folder, ignore_errors=True)
             case {"end": _}:
                 continue  # it has ended in the meantime
 
 
-def _say(control: socket.socket, what: str, how: str) -> None:
-    control.send(json.dumps({what: how}).encode())
+def _send(control: socket.socket, key: str, value: str) -> None:
+    control.send(json.dumps({key: value}).encode())
 
 
 if __name__ == "__main__":

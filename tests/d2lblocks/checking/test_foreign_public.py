@@ -103,7 +103,7 @@ def test_a_program_is_refused(program):
 
 def test_every_released_build_is_allowed():
     for assignment in assignments(ROOT / "solutions"):
-        for task in assignment.tasks.values():
+        for task in assignment.exercises.values():
             for case in task.public:
                 refuse_unsafe(case.build)
             assert task.secret(Random(1))  # those never leave the instructor's machine

@@ -18,7 +18,6 @@ from d2lblocks.checking import judge as judging
 from d2lblocks.checking.check import conclude, examine
 from d2lblocks.checking.report import anchor
 from grader.authoring import mistakes_page
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import assignments, define, load
 from tests import ROOT
 from tests.guide import write_example
@@ -30,10 +29,10 @@ SOLUTIONS = ROOT / "solutions"
 _BASE = tempfile.TemporaryDirectory()
 FOLDERS = {a.name: SOLUTIONS / a.name for a in assignments(SOLUTIONS)}
 FOLDERS["the guide's"] = write_example(Path(_BASE.name))
-TASKS = {f"{name}.{task.name}": (f, task) for name, f in FOLDERS.items() for task in load(f).tasks.values()}
+TASKS = {f"{name}.{task.name}": (f, task) for name, f in FOLDERS.items() for task in load(f).exercises.values()}
 MISTAKES = [(name, mistake.id) for name, (_, task) in TASKS.items() for mistake in task.mistakes]
 CHECKS = [(name, check.id) for name, (_, task) in TASKS.items() for check in task.checks]
-RIGHT_ANSWERS = {name: right_answers(task, folder) for name, (folder, task) in TASKS.items()}
+RIGHT_ANSWERS = {name: task.right_answers for name, (_, task) in TASKS.items()}
 RIGHT = [(name, other) for name, answers in RIGHT_ANSWERS.items() for other in answers]
 
 
@@ -184,7 +183,7 @@ def test_a_message_is_two_sentences(name, mistake):
 def test_the_page_of_common_mistakes_is_what_the_catalogues_give():
     folders = [SOLUTIONS / a.name for a in assignments(SOLUTIONS)]
     in_order = mistakes_page.in_the_books_order(folders, ROOT / "_toc.yml")
-    page = mistakes_page.mistakes_page((load(folder), folder) for folder in in_order)
+    page = mistakes_page.mistakes_page(load(folder) for folder in in_order)
     assert mistakes_page.same(page, ROOT / "book" / "guides" / "mistakes.md"), "run: python -m grader mistakes"
     for name, (folder, task) in TASKS.items():
         if folder in folders:

@@ -63,11 +63,11 @@ def test_no_solution_reference_or_secret_case_is_in_it(name, course, release):
     lines = [line.strip() for line in worked.splitlines() if len(line.strip()) > 12]
     assert lines
     assert not [line for line in lines if line in student]
-    for task in assignment.tasks.values():
+    for task in assignment.exercises.values():
         for source in (*(m.source for m in task.mistakes), *task.alternatives.values()):
             assert source not in given
     public = read_public(release / "public.json").exercises
-    for task_name, task in assignment.tasks.items():
+    for task_name, task in assignment.exercises.items():
         assert [case.form for case in public[task_name].cases] == [case.form for case in task.public]
         secret = task.without_known(0).cases[len(task.public) :]
         assert secret
@@ -102,7 +102,7 @@ def test_who_looks_up_the_public_answers_gets_nothing_for_it(name, exercise, che
         return {verdict.check.id for verdict in report.verdicts if verdict.status == "pass"}
 
     assert check in passed(public)
-    assert check not in passed(load(ROOT / "solutions" / name).tasks[exercise].without_known(seed=3))
+    assert check not in passed(load(ROOT / "solutions" / name).exercises[exercise].without_known(seed=3))
 
 
 def _code(notebook):

@@ -9,10 +9,10 @@ from grader.__main__ import main
 from grader.authoring import sample
 from grader.course import Course
 from grader.grading.plain_check import _folders
-from grader.sandbox import host
+from tests.isolation import isolation_problem
 from tests.small import NAME, hand_in, make_course
 
-ISOLATION = ["--no-isolation"] if host.why_not() or host.try_isolation() else []
+ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
 
 def run(root, *arguments):

@@ -12,8 +12,11 @@ from PIL import Image
 from grader.authoring.fill_in import fill_in
 from grader.display import characters
 from grader.display.pictures import MAX_NOTEBOOK_PIXELS, Pictures
-from grader.grading import engine
-from grader.submission import repair
+from grader.errors import PictureError
+from grader.grading.outputs import cell_outputs
+from grader.submission.read import grade_id_of
+from grader.submission.repair import repair
+from grader.submission.sanitize import sanitize_cell
 from tests import ROOT
 
 NAME = "custom_layers"
@@ -59,13 +62,17 @@ def jpeg(width, height, **how):
 
 
 def problem(mime, data, pictures=None):
-    return (pictures or Pictures()).problem_with(mime, base64.b64encode(data).decode())
+    try:
+        (pictures or Pictures()).add(mime, base64.b64encode(data).decode())
+    except PictureError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"optimize": True, "comment": b"\xff\xc0" * 50}])
 def test_pictures_of_a_usual_size_are_shown(how):
-    assert problem("image/png", png(1200, 900)) == ""
-    assert problem("image/jpeg", jpeg(1200, 900, **how)) == ""
+    assert problem("image/png", png(1200, 900)) is None
+    assert problem("image/jpeg", jpeg(1200, 900, **how)) is None
     assert "4,000 × 3,000 pixels" in problem("image/jpeg", jpeg(4000, 3000, **how))
 
 
@@ -79,7 +86,7 @@ def test_pictures_together_have_a_limit():
     pictures, picture = Pictures(), png(2000, 2000)
     said = [problem("image/png", picture, pictures) for _ in range(20)]
     shown = MAX_NOTEBOOK_PIXELS // 4_000_000
-    assert said[:shown] == [""] * shown
+    assert said[:shown] == [None] * shown
     assert all("the pictures of the notebook" in each for each in said[shown:])
 
 
@@ -105,13 +112,13 @@ def test_what_is_no_picture_is_not_shown(mime, data):
 def test_outputs_and_attachments_are_counted():
     bomb, small = (base64.b64encode(png(size, size)).decode() for size in (16_000, 10))
     answer = {"outputs": [{"output_type": "display_data", "data": {"image/png": each}} for each in (bomb, small)]}
-    first, second = engine._outputs(answer, 1, Pictures())
+    first, second = cell_outputs(answer, 1, Pictures())
     assert list(first.data) == ["text/plain"]
     assert "a picture is not shown: it has 16,000 × 16,000 pixels" in first.data["text/plain"]
     assert second.data == {"image/png": small}
     cell = nbformat.v4.new_markdown_cell("![](attachment:bomb.png) ![](attachment:a.png)")
     cell.attachments = {"bomb.png": {"image/png": bomb}, "a.png": {"image/png": [small]}}
-    shown = repair._plain_cell(cell, 1, Pictures())
+    shown = sanitize_cell(cell, "added-1", Pictures())
     assert shown.attachments == {"a.png": {"image/png": small}}
     assert "The picture bomb.png is not shown: it has 16,000 × 16,000 pixels" in shown.source
 
@@ -136,9 +143,7 @@ def test_what_people_write_stays_as_it_is(text):
 
 def test_colours_and_progress_bars_of_outputs_stay():
     text = "\x1b[31mred\x1b[0m\r50 %"
-    (output,) = engine._outputs(
-        {"outputs": [{"output_type": "stream", "name": "stdout", "text": text}]}, 1, Pictures()
-    )
+    (output,) = cell_outputs({"outputs": [{"output_type": "stream", "name": "stdout", "text": text}]}, 1, Pictures())
     assert output.text == text
 
 
@@ -182,9 +187,9 @@ def test_the_notes_say_in_which_cell(tmp_path):
     hidden = "class MyLinear:\n    pass  # \N{RIGHT-TO-LEFT OVERRIDE}"
     notebook = fill_in(release, {"my_linear": hidden})
     notebook.cells += [nbformat.v4.new_code_cell("x" + " " * 3000 + "y") for _ in range(10)]
-    result = repair.repair(release, notebook, defines={"my_linear": "MyLinear"})
+    result = repair(release, notebook, defines={"my_linear": "MyLinear"})
     assert result.notes[0].startswith("In the cell 'my_linear', characters that cannot be seen")
     assert "In your cell 21, line 1 goes on at column 3,002" in result.notes[1]
-    assert result.notes[-1] == "The like of that is in 6 more places."
-    (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "my_linear")
+    assert result.notes[-1] == "There are 6 more places like these."
+    (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "my_linear")
     assert cell.source == hidden  # this is what is run

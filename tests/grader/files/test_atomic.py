@@ -24,7 +24,7 @@ def killed_at(step, work):
     child = os.fork()
     if child == 0:
         left = step
-        own = {atomic._put.__code__, atomic._exchange.__code__}
+        own = {atomic._replace.__code__, atomic._exchange.__code__}
 
         def count():
             nonlocal left

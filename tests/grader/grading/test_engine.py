@@ -1,4 +1,4 @@
-"""The engine and the wire, part by part. What submissions do to them is in test_attacks.py."""
+"""The engine and the messages of its workers, part by part. What submissions do to them is in test_attacks.py."""
 
 import ast
 import contextlib
@@ -18,19 +18,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbconvert import HTMLExporter
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in, solution_cells
-from grader.grading import fingerprint, pool
-from grader.sandbox import host
+from grader.grading import fingerprint
+from grader.grading.job import GradingJob, Submission
+from grader.grading.submission_grader import SubmissionGrader
 from grader.sandbox.inside import protocol, seccomp
-from grader.submission import repair
+from grader.sandbox.zygote import WorkerSpec
+from grader.submission.find import find_notebook
+from grader.submission.repair import repair
+from grader.submission.sanitize import sanitize_text
 from tests import ROOT
 from tests.attacks import POINTS
+from tests.isolation import isolation_problem
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
@@ -41,19 +45,19 @@ def release():
 
 @pytest.fixture(scope="module")
 def right():
-    return {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    return {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
 
 
 @pytest.fixture(scope="module")
 def judge():
-    made = pool.Judge(pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made = SubmissionGrader(GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     yield made
     made.zygote.stop()
 
 
 def grade(judge, student, folder):
-    return judge.grade(pool.Submission(student, NAME, folder))
+    return judge.grade(Submission(student, NAME, folder))
 
 
 def notebook_of(outcome):
@@ -108,7 +112,7 @@ def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(judge, rel
     assert one.entry == other.entry
 
 
-# --- the wire -----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------------
 
 
 def exchange(data):
@@ -157,7 +161,7 @@ def test_a_message_that_is_too_long_is_not_sent(monkeypatch):
 
 
 def test_repair_gives_the_release_back_when_nothing_was_done(release):
-    repaired = repair.repair(release, release)
+    repaired = repair(release, release)
     assert [cell.source for cell in repaired.notebook.cells] == [cell.source for cell in release.cells]
     assert repaired.notes == ()
     assert json.loads(nbformat.writes(repaired.notebook))["nbformat"] == 4
@@ -169,7 +173,7 @@ def test_system_calls_are_refused_and_others_are_not(judge):
     numbers = seccomp.refused()
     if not numbers:
         pytest.skip(f"no numbers of system calls are known for {platform.machine()}")
-    channel = judge.zygote.begin(host.WorkerSpec())
+    channel = judge.zygote.start_worker(WorkerSpec())
     source = (
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
@@ -199,7 +203,7 @@ def refused(what):
 """
     expected = ("EPERM", "EAFNOSUPPORT", -1, "ENOSYS", True, None, b"1\n", None, [None, None])
     assert _said(judge.zygote, channel, source) == expected
-    judge.zygote.end(channel)
+    judge.zygote.end_worker(channel)
 
 
 def _said(zygote, channel, source):
@@ -210,10 +214,10 @@ def _said(zygote, channel, source):
 
 
 @isolated
-def test_twins_submissions_do_not_reach_each_other(judge):
+def test_submissions_of_forked_zygotes_do_not_reach_each_other(judge):
     """They run at the same time and in the same sandbox."""
     first, second = judge.zygote.fork(), judge.zygote.fork()
-    one, other = first.begin(host.WorkerSpec()), second.begin(host.WorkerSpec())
+    one, other = first.start_worker(WorkerSpec()), second.start_worker(WorkerSpec())
     try:
         _said(first, one, "import os\nterminal = os.openpty()\nos.ttyname(terminal[1])")
         source = """
@@ -231,7 +235,7 @@ before
         assert {each.nice() for each in ours if each.name() in ("zygote", "bwrap")} == {0}
     finally:
         for zygote, channel in ((first, one), (second, other)):
-            zygote.end(channel)
+            zygote.end_worker(channel)
             zygote.stop()
 
 
@@ -241,14 +245,14 @@ def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
     ours = psutil.Process()
     source = "import subprocess\nfor _ in range(30):\n    subprocess.Popen(['sleep', '60'])"
     for _ in range(10):
-        channel = judge.zygote.begin(host.WorkerSpec())
+        channel = judge.zygote.start_worker(WorkerSpec())
         protocol.send(channel, {"do": "run", "source": source, "seconds": 300})
-        assert protocol.receive(channel)["raised"] == ""
+        assert protocol.receive(channel)["raised"] is None
         (submission,) = (each for each in ours.children(recursive=True) if each.name() == "submission")
         submission.kill()
         with pytest.raises(protocol.ProtocolError):
             protocol.receive(channel)
-        assert judge.zygote.end(channel, lost=True) == "killed"
+        assert judge.zygote.end_worker(channel, closed=True) is protocol.Ending.KILLED
 
 
 def shown(*cells):
@@ -274,19 +278,19 @@ def is_alive(page):
     ],
 )
 def test_what_a_browser_would_run_or_call_is_broken_and_looks_the_same(text):
-    safe = repair.harmless(text)
+    safe = sanitize_text(text)
     assert safe.replace("\N{ZERO WIDTH SPACE}", "") == text
     assert not is_alive(shown(nbformat.v4.new_markdown_cell(safe)))
 
 
 def test_what_is_no_program_can_still_be_read():
-    page = shown(nbformat.v4.new_markdown_cell(repair.harmless("1 < 2 & 3 [there](https://pytorch.org)")))
+    page = shown(nbformat.v4.new_markdown_cell(sanitize_text("1 < 2 & 3 [there](https://pytorch.org)")))
     assert "1 &lt; 2 &amp; 3" in page
     assert 'href="https://pytorch.org"' in page
 
 
 def test_a_tab_does_not_hide_a_program_in_tex():
-    assert "javas\tcript:" not in repair.harmless("$\\href{javas\tcript:alert(1)}{w}$")
+    assert "javas\tcript:" not in sanitize_text("$\\href{javas\tcript:alert(1)}{w}$")
 
 
 def test_a_pasted_picture_stays_and_another_kind_of_attachment_does_not(judge, release, right, hand_in):
@@ -323,12 +327,12 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
     for number in range(40):
         with (folder / f"{number:02}.ipynb").open("wb") as file:
             file.truncate(50 * 2**20)
-    _, (note,) = repair.find(folder, NAME)
+    _, (note,) = find_notebook(folder, NAME)
     assert note.endswith("04.ipynb and 35 more.")
-    job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
+    job = GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=1)
     read, content = [], fingerprint.content
     monkeypatch.setattr(fingerprint, "content", lambda path: read.append(path) or content(path))
-    fingerprint.fingerprint(job, pool.Submission("ada", NAME, folder))
+    fingerprint.fingerprint(job, Submission("ada", NAME, folder))
     assert [path for path in read if path.parent == folder] == [folder / f"{NAME}.ipynb"]
 
 
@@ -364,5 +368,5 @@ def test_a_message_of_millions_of_values_is_refused_before_it_takes_memory():
         (r'"\udc00\ud83d\ude00\ud83d"', "?\N{GRINNING FACE}?"),
     ],
 )
-def test_half_a_character_becomes_a_question_mark(text, read):
+def test_a_lone_surrogate_becomes_a_question_mark(text, read):
     assert protocol.parse(text) == read

@@ -1,18 +1,18 @@
 """A submission is graded again if a mark may change, and only then."""
 
+import ast
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from grader.grading import fingerprint
-from grader.grading.pool import GradingJob, Submission
-from grader.sandbox import host
+from grader.grading.job import GradingJob, Submission
 from tests import ROOT
 
 NAME = "layers_and_blocks"
@@ -34,7 +34,7 @@ def copied(tmp_path_factory):
 @pytest.fixture
 def now(copied, monkeypatch):
     """What gives the fingerprint as it is now."""
-    monkeypatch.setattr(host, "ROOT", copied)
+    monkeypatch.setattr(fingerprint, "ROOT", copied)
     job = GradingJob(copied / "solutions", copied / "exercises", seed=1)
 
     def give(**more):
@@ -61,6 +61,7 @@ def edit(copied):
 
 
 SOLUTION = f"solutions/{NAME}/mlp.py"
+CATALOGUE = f"solutions/{NAME}/mlp.md"
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,16 @@ SOLUTION = f"solutions/{NAME}/mlp.py"
     [
         ("grader/sandbox/doctor.py", "return", "return None or"),
         ("grader/authoring/mistakes_page.py", "import", "import os\nimport"),
-        ("grader/grading/engine.py", "MAX_WORKERS = 12", "# A comment.\nMAX_WORKERS  =  12"),
+        ("grader/sandbox/worker_client.py", "MAX_WORKERS = 12", "# A comment.\nMAX_WORKERS  =  12"),
         ("grader/grading/engine.py", "Run a submission and judge it.", "Another docstring."),
         (SOLUTION, "from __future__", "# A comment.\nfrom __future__"),
-        (SOLUTION, "The layers are in a Python list", "The layers are in a list of Python"),
-        (SOLUTION, '"The layers in a Python list"', '"A list"'),
+        (CATALOGUE, "The layers in a Python list", "A list"),
+        (CATALOGUE, "- fails: `", "- fails: `no_such_check`, `"),
+        (CATALOGUE, "# `MLP`", "No longer a catalogue"),
         (SOLUTION, '"Linear layers with ReLU between"', '"Another title"'),
-        (SOLUTION, "    mistakes=MISTAKES,", "    mistakes=(),"),
-        (SOLUTION, "MISTAKES = ", "MISTAKES = () and "),
+        (SOLUTION, "hints={", 'hints={"*": "Another hint",'),
+        (f"solutions/{NAME}/{NAME}.ipynb", "### BEGIN SOLUTION", "### BEGIN SOLUTION of the exercise"),
+        (f"solutions/{NAME}/{NAME}.ipynb", "# Layers and blocks: exercises", "# Another statement"),
         (f"exercises/{NAME}/public.json", '"message": "', '"message": "Look again. '),
         (f"exercises/{NAME}/{NAME}.ipynb", "# Layers and blocks: exercises", "# Another statement"),
     ],
@@ -89,9 +92,9 @@ def test_a_text_changes_no_mark(now, edit, path, old, new):
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("grader/grading/engine.py", "MAX_WORKERS = 12", "MAX_WORKERS = 13"),
-        ("grader/submission/repair.py", "MAX_CELLS = 500", "MAX_CELLS = 5"),
-        ("grader/gradebook/marks.py", "utils.determine_grade(cell)", "(0.0, 1.0)"),
+        ("grader/sandbox/worker_client.py", "MAX_WORKERS = 12", "MAX_WORKERS = 13"),
+        ("grader/submission/read.py", "MAX_CELLS = 500", "MAX_CELLS = 5"),
+        ("grader/grading/outcome.py", "utils.determine_grade(cell)", "(0.0, 1.0)"),
         ("grader/sandbox/inside/shell.py", "MAX_OUTPUTS = 200", "MAX_OUTPUTS = 20"),
         ("d2lblocks/checking/judge.py", "(1e-4, 1e-5)", "(1e-3, 1e-5)"),
         ("d2lblocks/checking/probes.py", "def ", "def more() -> None: ...\ndef "),
@@ -115,17 +118,15 @@ def test_what_gives_marks_is_covered(now, edit, path, old, new):
 
 
 def test_each_part_of_an_exercise_is_covered(copied, now, edit):
-    """Another reference, other cases, other points, one check less."""
+    """Another reference, which is the worked solution; other cases."""
     before = now()
-    text = (copied / SOLUTION).read_text("utf-8")
-    start = text.index("class MLP")
-    forward = text[start:].split("def forward", 1)[1].split("return ", 1)[1].split("\n", 1)[0]
-    edit(SOLUTION, forward, f"1 * {forward}")
+    notebook = f"solutions/{NAME}/{NAME}.ipynb"
+    layer = "self.layers = nn.ModuleList(nn.Linear(n, m"
+    edit(notebook, layer, f"{layer}, True")
     assert now() != before
-    edit(SOLUTION, forward, forward)
+    edit(notebook, layer, layer)
     assert now() == before
-    public = text.index("public=(")
-    edit(SOLUTION, text[public : public + 8], "public=()[:1] + (")
+    edit(SOLUTION, "public=(", "public=()[:1] + (")
     assert now() != before
 
 
@@ -169,8 +170,22 @@ def test_it_covers_the_modules_that_are_in_fact_imported():
     assert "grader.sandbox.doctor" not in loaded
 
 
-def test_every_author_file_is_read_without_its_catalogue():
-    """The catalogue is most of each file; what is left must not hold a mistake's message."""
-    for path in sorted((ROOT / "solutions").glob("*/*.py")):
-        kept = fingerprint._code(fingerprint._file(Path(path)), fingerprint._NAMES).decode()
-        assert "Mistake" not in kept.replace("'Mistake'", ""), path
+@pytest.mark.parametrize("path", sorted((ROOT / "solutions").glob("*/*.py")), ids=lambda path: path.stem)
+def test_a_constant_that_only_hints_use_is_not_covered(path, tmp_path):
+    """Many hints are constants at the top of an author's file."""
+    changed = tmp_path / path.name
+    text = path.read_text("utf-8")
+    tree = ast.parse(text)
+    code = ast.unparse(fingerprint._Texts().visit(ast.parse(text)))
+    hints = [
+        node.targets[0].id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and len(re.findall(rf"\b{node.targets[0].id}\b", code)) == 1
+        and node.targets[0].id != "EXERCISE"
+    ]
+    for name in hints:
+        text = text.replace(f"\n{name} = ", f"\n{name} = 1 and ")
+    changed.write_text(text, "utf-8")
+    assert fingerprint._code(fingerprint._file(changed)) == fingerprint._code(fingerprint._file(path))

@@ -6,28 +6,29 @@ import resource
 import nbformat
 import pytest
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
-from grader.grading import engine, pool
-from grader.sandbox import host
+from grader.grading.job import GradingJob, Submission
+from grader.grading.submission_grader import SubmissionGrader
+from grader.sandbox import worker_client
 from tests import ROOT
 from tests.attacks import ATTACKS, POINTS
+from tests.isolation import isolation_problem
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 MAX_GROWTH = 400 * 2**20  # bytes; the forged observations together would take 3 GB and more
 
 
 @pytest.fixture(scope="module")
 def right():
-    return {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    return {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
 
 
 @pytest.fixture(scope="module")
 def judge():
-    made = pool.Judge(pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
+    made = SubmissionGrader(GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     made.preload(NAME)
     made.prepare(NAME)
@@ -46,7 +47,7 @@ def grade_elsewhere(judge, folder):
 
     def grade():
         before = peak()
-        outcome = judge.grade(pool.Submission("mallory", NAME, folder))
+        outcome = judge.grade(Submission("mallory", NAME, folder))
         theirs.send((outcome, peak() - before))
 
     process = multiprocessing.get_context("fork").Process(target=grade)
@@ -68,14 +69,14 @@ def test_what_a_submission_sends_does_not_pile_up_in_the_judge(judge, right, tmp
 
 
 def test_a_cell_that_shows_too_much_keeps_what_it_has_defined(judge, right, tmp_path):
-    """Honest, and 38 MB on the wire: the worker says that it is too large, and goes on."""
+    """An honest answer of 38 MB: the worker sends that it is too large, and goes on."""
     pictures = "from IPython.display import Image, display\ndisplay(*[Image(bytes(1_450_000), format='png')] * 20)\n"
     notebook = fill_in(
         nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), {**right, "my_linear": pictures + right["my_linear"]}
     )
     (tmp_path / NAME).mkdir()
     nbformat.write(notebook, tmp_path / NAME / f"{NAME}.ipynb")
-    outcome = judge.grade(pool.Submission("ada", NAME, tmp_path / NAME))
+    outcome = judge.grade(Submission("ada", NAME, tmp_path / NAME))
     assert {name.removeprefix("test_"): score for name, score in outcome.entry.scores.items()} == POINTS
     assert "the outputs of this cell are too large" in outcome.entry.notebook
 
@@ -83,8 +84,8 @@ def test_a_cell_that_shows_too_much_keeps_what_it_has_defined(judge, right, tmp_
 def test_who_sends_too_much_in_all_is_not_listened_to_any_more(judge, right, tmp_path, monkeypatch):
     (attack,) = (attack for attack in ATTACKS if attack.id == "fat_outputs")
     attack.hand_in(nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4), right, tmp_path / NAME)
-    monkeypatch.setattr(engine, "MAX_SUBMISSION_BYTES", 20 * 2**20)  # two of its cells
-    outcome = judge.grade(pool.Submission("mallory", NAME, tmp_path / NAME))
+    monkeypatch.setattr(worker_client, "MAX_SUBMISSION_BYTES", 20 * 2**20)  # two of its cells
+    outcome = judge.grade(Submission("mallory", NAME, tmp_path / NAME))
     assert outcome.entry.scores["test_centered_layer"] == POINTS["centered_layer"]
     assert outcome.entry.scores["test_running_center"] == 0
     assert "had shown more than 20 MB" in outcome.entry.notebook

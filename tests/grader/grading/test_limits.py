@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox import host
 from grader.sandbox.inside import namespaces, protocol
 from grader.sandbox.inside import zygote as zygotes
+from grader.sandbox.zygote import WorkerSpec, Zygote
 from tests import ROOT
+from tests.isolation import isolation_problem
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 
 @pytest.fixture(scope="module")
 def zygote():
-    with host.Zygote() as made:
+    with Zygote() as made:
         yield made
 
 
@@ -101,11 +102,11 @@ for k in range(4000, 0, -1):
     fcntl.fcntl(file, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 2 * k, 1, 0))
 time.sleep(3600)
 """
-    channel = zygote.begin(host.WorkerSpec())
+    channel = zygote.start_worker(WorkerSpec())
     protocol.send(channel, {"do": "run", "source": source, "seconds": 600})
     with pytest.raises(protocol.ProtocolError):
         protocol.receive(channel)
-    assert zygote.end(channel, lost=True) == "memory"
+    assert zygote.end_worker(channel, closed=True) is protocol.Ending.MEMORY
 
 
 @isolated
@@ -145,19 +146,19 @@ def test_what_is_in_sockets_counts_as_memory(monkeypatch):
     """Each open file may hold so much in the kernel; a program with many is taken to use it."""
     program = "import os, sys\nkept = [os.dup(1) for _ in range(600 * int(sys.argv[1]))]\nprint(flush=True)\ninput()"
     monkeypatch.setattr(zygotes, "MAX_TOTAL_MEMORY", 150 * 2**20)
-    for many, found in ((0, ""), (1, "memory")):
+    for many, found in ((0, None), (1, protocol.Ending.MEMORY)):
         with subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", program, str(many)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             process.stdout.readline()
-            assert zygotes._too_much(process.pid) == found
+            assert zygotes._excess(process.pid) is found
             process.communicate(b"\n")
 
 
 # As when it is called from another folder of the course; there, it is a path with dots.
 PYTHON = Path(sys.executable).parent / ".." / "bin" / Path(sys.executable).name
-TRY = "from grader import sandbox\nprint(sandbox.why_not() or sandbox.try_walls())"
-LIMITS = "from grader.sandbox.inside import confine\nprint(*namespaces.limits(2**30))"
+TRY = "from tests.isolation import isolation_problem\nprint(isolation_problem())"
+LIMITS = "from grader.sandbox.inside import namespaces\nprint(*namespaces.limits(2**30))"
 
 
 def said(program, **limits):
@@ -174,7 +175,7 @@ def said(program, **limits):
 
 @isolated
 def test_low_limits_are_taken_and_so_is_a_path_with_dots_to_the_interpreter():
-    assert said(TRY, RLIMIT_NOFILE=64, RLIMIT_NPROC=400, RLIMIT_CPU=3000) == "\n"
+    assert said(TRY, RLIMIT_NOFILE=64, RLIMIT_NPROC=400, RLIMIT_CPU=3000) == "None\n"
 
 
 @isolated

@@ -5,6 +5,9 @@ import time
 import psutil
 
 from grader.grading import pool
+from grader.grading.job import GradingJob, Submission
+from grader.grading.outcome import Outcome
+from grader.grading.submission_grader import SubmissionGrader
 from grader.sandbox import processes
 from tests import ROOT
 
@@ -23,20 +26,22 @@ def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, mon
         if submission.student == "stuck" or (submission.student == "once" and tries == 1):
             time.sleep(10**6)
         if submission.student == "fat":
-            bytearray(2 * pool.MAX_JUDGE_MEMORY)
-        return pool.Outcome(submission, notes=("graded",))
+            bytearray(2 * pool.MAX_PROCESS_MEMORY)
+        return Outcome(submission, notes=("graded",))
 
-    monkeypatch.setattr(pool.Judge, "grade", grade)
+    monkeypatch.setattr(SubmissionGrader, "grade", grade)
     monkeypatch.setattr(pool, "ATTEMPTS", 2)
-    job = pool.GradingJob(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
+    job = GradingJob(ROOT / "solutions", ROOT / "exercises", seed=7, isolated=False)
     students = ("ada", "fat", "stuck", "alan", "once", "emmy")
-    submissions = [pool.Submission(student, NAME, tmp_path / student) for student in students]
-    outcomes = {each.submission.student: each for each in pool.run(job, submissions, 2, timeout=TIMEOUT)}
+    submissions = [Submission(student, NAME, tmp_path / student) for student in students]
+    outcomes = {
+        each.submission.student: each for each in pool.grade_submissions(job, submissions, 2, timeout=TIMEOUT)
+    }
     assert {student for student, outcome in outcomes.items() if outcome.notes} == {"ada", "alan", "once", "emmy"}
     assert outcomes["stuck"].ours
-    assert outcomes["stuck"].problem.startswith(f"the process that judged it did not answer for {TIMEOUT} s, 2 times")
+    assert outcomes["stuck"].problem.startswith(f"the process that graded it did not answer for {TIMEOUT} s, 2 times")
     assert not outcomes["fat"].ours
-    assert outcomes["fat"].problem == "it takes more memory to judge than there is for one submission, 2 times"
+    assert outcomes["fat"].problem == "grading it takes more memory than there is for one submission, 2 times"
     for student, tries in {"fat": 2, "stuck": 2, "once": 2}.items():
         assert (tmp_path / student).stat().st_size == tries
 

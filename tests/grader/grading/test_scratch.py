@@ -2,10 +2,11 @@
 
 import pytest
 
-from grader.sandbox import host
+from grader.sandbox.zygote import Zygote
+from tests.isolation import isolation_problem
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["in the sandbox", "without isolation"])
@@ -14,7 +15,7 @@ def zygote(request, tmp_path_factory):
         pytest.skip(f"this machine cannot isolate: {WHY_NOT}")
     release = tmp_path_factory.mktemp("release")
     (release / "numbers.txt").write_text("1 2 3", encoding="utf-8")
-    with host.Zygote(request.param) as made:
+    with Zygote(request.param) as made:
         made.give_files("mine", release)
         yield made
 

@@ -5,18 +5,18 @@ import re
 import nbformat
 import pytest
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.authoring.fill_in import fill_in
-from grader.grading import pool
-from grader.sandbox import host
+from grader.grading.job import GradingJob, Submission
+from grader.grading.submission_grader import SubmissionGrader
 from tests import ROOT
 from tests.attacks import POINTS
 from tests.attacks.base import own_cell
+from tests.isolation import isolation_problem
 
 NAME = "custom_layers"
 SOLUTIONS, RELEASE = ROOT / "solutions" / NAME, ROOT / "exercises" / NAME
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 
 # What a cell does, and what is said about it.
 CELLS = {
@@ -37,7 +37,7 @@ refusing.__enter__()""": "the function modes that are on (Refusing,",
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """A right answer to everything, with such cells before the first answer and such a line in another one."""
-    right = {name: right_answers(task, SOLUTIONS)["worked"] for name, task in load(SOLUTIONS).tasks.items()}
+    right = {name: task.worked for name, task in load(SOLUTIONS).exercises.items()}
     right["my_linear"] = f"torch.set_default_dtype(torch.float64)\n{right['my_linear']}"
     release = nbformat.read(RELEASE / f"{NAME}.ipynb", as_version=4)
     notebook = fill_in(release, right)
@@ -46,10 +46,10 @@ def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("submitted") / "ada" / NAME
     folder.mkdir(parents=True)
     (folder / f"{NAME}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
-    job = pool.GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT)
-    judge = pool.Judge(job)
+    job = GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT)
+    judge = SubmissionGrader(job)
     judge.zygote.start()
-    yield judge.grade(pool.Submission("ada", NAME, folder))
+    yield judge.grade(Submission("ada", NAME, folder))
     judge.zygote.stop()
 
 

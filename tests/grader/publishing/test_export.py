@@ -11,7 +11,7 @@ from nbgrader.apps import ExportApp
 
 from grader.__main__ import main
 from grader.course import Course
-from grader.publishing.export import COLUMNS, harmless
+from grader.publishing.export import COLUMNS, escape_formulas
 from tests.small import FULL, NAME, cells, hand_in, in_words, make_course, write
 
 MOST = FULL + 4
@@ -19,7 +19,7 @@ MOST = FULL + 4
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Ada has left the answer in words blank; bob's waits for a person; cleo is known, and has handed in nothing."""
+    """Ada has left the answer in words blank; bob's needs manual grading; cleo is known, and has submitted nothing."""
     made = make_course(tmp_path_factory.mktemp("export"))
     made.release(NAME)
     hand_in(made, "ada")
@@ -37,7 +37,7 @@ def course(graded, tmp_path):
 
 
 def grade(course):
-    due = [each for each in course.submissions(NAME) if each.due]
+    due = [each for each in course.submissions(NAME) if each.is_pending]
     outcomes = course.grade(due, course.job(5, isolated=False), 1)
     return sorted((one.submission.student, one.problem) for one in outcomes)
 
@@ -73,8 +73,8 @@ def test_there_is_no_number_where_there_is_no_mark(course, monkeypatch, capsys):
     rows = exported(course)
     assert {student: said(row) for student, row in rows.items()} == {
         "ada": ("3.0", "3.0", "graded"),
-        "bob": ("3.0", "", "waits for a person"),
-        "cleo": ("", "", "not handed in"),
+        "bob": ("3.0", "", "needs manual grading"),
+        "cleo": ("", "", "not submitted"),
         "dora": ("3.0", "3.0", "graded"),
         "emil": ("", "", "could not be graded"),
         "fritz": ("", "", "not graded"),
@@ -90,10 +90,10 @@ def test_the_state_says_whose_mark_is_of_an_older_submission(course, monkeypatch
     assert said(exported(course)["ada"]) == ("3.0", "3.0", "graded; to be graded again")
     ((student, problem),) = grade(course)
     assert (student, bool(problem)) == ("ada", True)
-    assert said(exported(course)["ada"]) == ("3.0", "3.0", "graded; what is handed in now could not be graded")
+    assert said(exported(course)["ada"]) == ("3.0", "3.0", "graded; the newer submission could not be graded")
     shown = status(course, monkeypatch, capsys)
     assert "ada could not be graded: " in shown
-    assert "the marks are those of what was handed in before" in shown
+    assert "the marks are those of an earlier submission" in shown
     hand_in(course, "ada", scale="pass")
     assert grade(course) == [("ada", "")]
     assert said(exported(course)["ada"]) == ("0.0", "0.0", "graded")  # a zero that somebody has got
@@ -108,13 +108,13 @@ def test_a_mark_that_a_person_gave_counts_and_may_wait_to_be_looked_at_again(cou
     assert said(exported(course)["bob"]) == ("5.0", "5.0", "graded")
     hand_in(course, "bob", why="Because of this.")
     assert grade(course) == [("bob", "")]
-    assert said(exported(course)["bob"]) == ("5.0", "5.0", "graded; a person should look again")
+    assert said(exported(course)["bob"]) == ("5.0", "5.0", "graded; a person should review it")
 
 
 def test_a_cell_that_is_new_is_not_a_zero(course, monkeypatch, capsys):
     write(course, [*cells(), in_words("why_not", points=2)])
     course.release(NAME)
-    assert said(exported(course)["ada"]) == ("3.0", "", "waits for a person; to be graded again")
+    assert said(exported(course)["ada"]) == ("3.0", "", "needs manual grading; to be graded again")
     (row,) = [line for line in status(course, monkeypatch, capsys).splitlines() if line.startswith("ada")]
     assert row.split()[:4] == ["ada", "3", "0", "?"]
 
@@ -131,12 +131,12 @@ def test_names_are_no_formulas(course):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
 @pytest.mark.parametrize("before", ["", "a;", "a,", 'a"', "a|", "a\n", "a\t"])
 def test_what_begins_a_formula_gets_an_apostrophe(start, before):
-    assert f"{before}'{start}1" in harmless(f"{before}{start}1")
+    assert f"{before}'{start}1" in escape_formulas(f"{before}{start}1")
 
 
 @pytest.mark.parametrize("text", ["ada", "O'Neil", "Smith-Jones", "a@b.org", "2+2", "Müller", ""])
 def test_other_names_stay_as_they_are(text):
-    assert harmless(text) == text
+    assert escape_formulas(text) == text
 
 
 def test_nbgraders_own_command_writes_the_same(course, monkeypatch, tmp_path):

@@ -9,18 +9,17 @@ import nbformat
 import pytest
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import load
 from grader.course import Course
 from grader.display import bounds
-from grader.publishing import feedback
-from grader.sandbox import host
+from grader.publishing import page_writer
 from tests import ROOT
 from tests.attacks import NAME, POINTS
 from tests.attacks.whole_class import make_course
 from tests.grader.test_term import hand_in, run
+from tests.isolation import isolation_problem
 
-ISOLATION = ("--no-isolation",) if host.why_not() or host.try_isolation() else ()
+ISOLATION = ("--no-isolation",) if isolation_problem() else ()
 NAMES = ("ada", "x [abc]", "x*", "x")
 BY_HAND = "test_my_linear"
 
@@ -30,7 +29,7 @@ def graded(tmp_path_factory):
     """Four students, graded: `x*` is right, the others have handed in the stubs."""
     made = make_course(tmp_path_factory.mktemp("feedback"))
     folder = ROOT / "solutions" / NAME
-    right = {name: right_answers(task, folder)["worked"] for name, task in load(folder).tasks.items()}
+    right = {name: task.worked for name, task in load(folder).exercises.items()}
     for name in NAMES:
         hand_in(made, name, right if name == "x*" else {})
     assert run(made, "autograde", NAME, *ISOLATION) == 0
@@ -126,7 +125,7 @@ def test_a_student_whom_the_gradebook_does_not_know_is_named_and_the_others_get_
     page_of(course, "x").unlink()
     names, said = written(course, capsys, status=1)
     assert sorted(names) == ["bob", "x"]
-    assert "the gradebook does not know it" in said
+    assert "the gradebook does not have this submission" in said
     assert page_of(course, "x").exists()
 
 
@@ -158,7 +157,7 @@ def test_a_notebook_that_takes_too_long_is_shown_as_plain_text_and_the_others_ge
     course, capsys, monkeypatch
 ):
     monkeypatch.setattr(bounds, "bound", lambda notebook: None)  # as if it did not know this form
-    monkeypatch.setattr(feedback, "PAGE_CPU_TIMEOUT", 4)
+    monkeypatch.setattr(page_writer, "PAGE_CPU_TIMEOUT", 4)
     add_to_graded(course, "x*", nbformat.v4.new_markdown_cell(FOREST + "<script>alert(1)</script>"))
     page_of(course, "x").unlink()
     names, said = written(course, capsys)
@@ -189,14 +188,14 @@ class TakeMemory(NbGraderPreprocessor):
 
 def test_what_needs_too_much_memory_or_fails_costs_only_its_own_formats(course, capsys):
     course.config.GenerateFeedback.preprocessors += [TakeMemory]
-    pages = [page for page in course.pages(NAME) if page.old]
+    pages = [page for page in course.pages(NAME) if page.is_outdated]
     assert {page.student for page in pages} == set(NAMES), "other settings make another page"
-    plain = {each.page.student: each.plain for each in course.write_pages(pages, 2) if not each.problem}
+    plain = {each.page.student: each.plain_because for each in course.write_pages(pages, 2) if not each.error}
     assert plain == {
         "ada": "it needs too much memory",
         "x": "LookupError: <b>something</b> is wrong",
-        "x*": "",
-        "x [abc]": "",
+        "x*": None,
+        "x [abc]": None,
     }
     assert "&lt;b&gt;something" in page_of(course, "x").read_text("utf-8")
 

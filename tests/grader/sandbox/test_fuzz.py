@@ -84,7 +84,7 @@ def test_what_python_calls_equal_is_told_apart(one, other):
 
 
 @contextlib.contextmanager
-def trickle(packed: bytes, pause: float) -> Iterator[socket.socket]:
+def byte_by_byte(packed: bytes, pause: float) -> Iterator[socket.socket]:
     """A socket on which a message arrives byte by byte; at the end the other side closes it."""
     ours, theirs = socket.socketpair()
 
@@ -101,9 +101,9 @@ def trickle(packed: bytes, pause: float) -> Iterator[socket.socket]:
     sender.join()
 
 
-def test_a_message_that_trickles_in_does_not_hold_up_the_judge():
+def test_a_message_that_arrives_slowly_does_not_hold_up_the_grader():
     """All of it would take twenty seconds at least; then it would be no message, because an end is missing."""
-    with trickle(struct.pack("!I", 30_000) + b" " * 20_000, 0.001) as slow:
+    with byte_by_byte(struct.pack("!I", 30_000) + b" " * 20_000, 0.001) as slow:
         slow.settimeout(0.5)
         with pytest.raises(TimeoutError):
             protocol.receive(slow)

@@ -11,13 +11,17 @@ import pytest
 
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.course import Course
-from grader.sandbox import host
+from grader.errors import IsolationError, SandboxError
+from grader.sandbox import mounts
+from grader.sandbox.bubblewrap import find_bubblewrap
 from grader.sandbox.inside import reach
+from grader.sandbox.zygote import Zygote
 from tests import ROOT
 from tests.attacks import NAME, POINTS, READ
+from tests.isolation import isolation_problem
 from tests.submission import submission
 
-WHY_NOT = host.why_not() or host.try_isolation()
+WHY_NOT = isolation_problem()
 isolated = pytest.mark.skipif(bool(WHY_NOT), reason=f"this machine cannot isolate: {WHY_NOT}")
 
 # It knows where everything lies, and also looks everywhere.
@@ -95,7 +99,7 @@ def test_no_submission_sees_the_course_wherever_it_lies(clone, layout):
     hand_in(clone, "mallory", SPY.format(paths=[*map(str, wanted)]))
     command = [python, "-m", "grader", "autograde", "--jobs", "1", "--students", "mallory", "--force"]
     done = subprocess.run(
-        [str(each) for each in (host.bubblewrap(), "--dev-bind", "/", "/", *mounted, *command)],
+        [str(each) for each in (find_bubblewrap(), "--dev-bind", "/", "/", *mounted, *command)],
         cwd=place if layout is is_the_environment else "/",
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": str(place)},
         capture_output=True,
@@ -112,17 +116,17 @@ def test_no_submission_sees_the_course_wherever_it_lies(clone, layout):
 
 @isolated
 def test_what_is_hidden_is_looked_for_from_inside(monkeypatch):
-    with host.Zygote() as zygote:
-        monkeypatch.setattr(host, "_covers", lambda binds, hidden: [])
+    with Zygote() as zygote:
+        monkeypatch.setattr(mounts, "covers", lambda binds, hidden: [])
         zygote.hide([BELOW_USR])
-        with pytest.raises(host.IsolationError, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
+        with pytest.raises(IsolationError, match=f"could reach {BELOW_USR}, at {BELOW_USR}; move the course"):
             zygote.wait_until_ready()
 
 
 def test_what_python_needs_cannot_be_hidden():
-    with host.Zygote() as zygote:
+    with Zygote() as zygote:
         zygote.hide([Path(os.__file__).parent])
-        with pytest.raises(host.SandboxError, match="because Python or the system's programs lie in it, too"):
+        with pytest.raises(SandboxError, match="because Python or the system's programs lie in it, too"):
             zygote.start()
 
 
@@ -143,7 +147,7 @@ def test_all_paths_to_a_folder_are_known_also_those_through_other_mounts():
 
 @pytest.fixture(scope="module")
 def zygote():
-    with host.Zygote() as made:
+    with Zygote() as made:
         made.hide([BELOW_USR, Path(os.__file__).parent / "idlelib"])
         yield made
 

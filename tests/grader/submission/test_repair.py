@@ -1,77 +1,23 @@
-"""What is made of a submission before it is graded: which notebook, in which format, and where its answers are."""
+"""Where the answers of a submission are found, and what is graded."""
 
-import codecs
 import copy
-import json
-import os
 
 import nbformat
 import pytest
 
-from grader.authoring.fill_in import fill_in
-from grader.grading import fingerprint, pool
-from grader.submission import repair
-from tests import ROOT
-
-NAME = "custom_layers"
-DEFINES = {
-    "centered_layer": "CenteredLayer",
-    "my_linear": "MyLinear",
-    "tensor_reduction": "TensorReduction",
-    "half_fourier": "HalfFourier",
-    "running_center": "RunningCenter",
-}
-ANSWERS = {name: f"class {defined}(nn.Module):\n    answer = 1" for name, defined in DEFINES.items()}
-
-
-def read_release(name):
-    return nbformat.read(ROOT / "exercises" / name / f"{name}.ipynb", as_version=4)
-
-
-@pytest.fixture(scope="module")
-def release():
-    return read_release(NAME)
-
-
-@pytest.fixture
-def notebook(release):
-    """A submission in which everything is answered, for a test to change."""
-    return fill_in(release, ANSWERS)
-
-
-def number_of(notebook, name):
-    return [repair._id(cell) for cell in notebook.cells].index(name)
-
-
-def take_out(notebook, name):
-    return notebook.cells.pop(number_of(notebook, name))
-
-
-def put(notebook, source, behind, new_cell=nbformat.v4.new_code_cell):
-    notebook.cells.insert(number_of(notebook, behind) + 1, new_cell(source))
-
-
-def code_of(repaired):
-    """The code in the order in which it is run, without the setup; of checks, the name of what is checked."""
-    code = []
-    for cell in repaired.notebook.cells:
-        name = repair._id(cell)
-        if cell.cell_type == "code" and name not in ("setup", "progress"):
-            code.append(name if name.startswith("test_") else cell.source)
-    return code
-
-
-def usual(**changed):
-    """The code of a submission in which each answer stands in its own cell."""
-    answers = ANSWERS | changed
-    return [part for name in ANSWERS for part in ((answers[name],) if answers[name] else ()) + (f"test_{name}",)]
-
-
-def repaired(release, notebook):
-    return repair.repair(release, notebook, defines=DEFINES)
-
-
-# --- answers ------------------------------------------------------------------------------------------------------
+from grader.errors import SubmissionError
+from grader.submission.read import grade_id_of
+from grader.submission.repair import is_answered, repair
+from tests.grader.submission.notebooks import (
+    ANSWERS,
+    code_of,
+    number_of,
+    put,
+    read_release,
+    repaired,
+    take_out,
+    usual,
+)
 
 
 def test_what_is_in_order_stays_as_it_is(release, notebook):
@@ -253,11 +199,11 @@ def test_an_answer_in_words_that_was_typed_again_is_found():
             take_out(notebook, "about_list_of_modules")
         behind = "test_init_xavier" if missing else "about_list_of_modules"
         put(notebook, "They are not registered.", behind, nbformat.v4.new_markdown_cell)
-        result = repair.repair(release, notebook, defines={"mlp": "MLP"})
-        (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "list_of_modules")
+        result = repair(release, notebook, defines={"mlp": "MLP"})
+        (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "list_of_modules")
         assert cell.source == "They are not registered."
         assert sum("YOUR ANSWER" in cell.source for cell in result.notebook.cells) == 0
-        assert "the text that you wrote there was taken for the answer" in " ".join(result.notes)
+        assert "the text that you wrote there was graded" in " ".join(result.notes)
 
 
 def test_text_that_lost_its_metadata_is_found_by_the_id_of_its_cell():
@@ -267,15 +213,15 @@ def test_text_that_lost_its_metadata_is_found_by_the_id_of_its_cell():
     cell.metadata.clear()
     cell.source = "They are not registered."
     notebook.cells.insert(1, cell)
-    result = repair.repair(release, notebook)
-    (cell,) = (cell for cell in result.notebook.cells if repair._id(cell) == "list_of_modules")
+    result = repair(release, notebook)
+    (cell,) = (cell for cell in result.notebook.cells if grade_id_of(cell) == "list_of_modules")
     assert cell.source == "They are not registered."
 
 
 def test_a_notebook_of_another_assignment_is_refused_with_and_without_metadata(release):
     other = read_release("layers_and_blocks")
     for _ in range(2):
-        with pytest.raises(repair.SubmissionError, match="another assignment"):
+        with pytest.raises(SubmissionError, match="another assignment"):
             repaired(release, other)
         for cell in other.cells:
             cell.metadata.clear()
@@ -293,212 +239,6 @@ def test_a_search_for_definitions_does_not_take_long(release, notebook):
     assert code_of(repaired(release, notebook))[: len(usual())] == usual()
 
 
-# --- attempts -----------------------------------------------------------------------------------------------------
-
-OLD, NEW = 1_700_000_000, 1_700_100_000
-
-
-@pytest.fixture
-def hand_in(tmp_path):
-    """Writes files into a submission's folder, with the times that are given."""
-
-    def write(**times):
-        folder = tmp_path / "ada" / NAME
-        folder.mkdir(parents=True)
-        for name, time in times.items():
-            path = folder / f"{name.replace('__', ' ')}.ipynb"
-            path.write_text(name)
-            os.utime(path, (time, time))
-        return folder
-
-    return write
-
-
-def chosen(folder, is_answered=lambda path: True):
-    path, notes = repair.find(folder, NAME, is_answered)
-    return path.stem, " ".join(notes)
-
-
-@pytest.mark.parametrize(
-    "newer",
-    [
-        "custom_layers__(1)",
-        "custom_layers-1",
-        "custom_layers(2)",
-        "custom_layers-Copy1",
-        "custom_layers_v2",
-        "turingalan_LATE_50002_900002_custom_layers-1",
-        "Custom__Layers__(3)",
-    ],
-)
-@pytest.mark.parametrize("times", [(OLD, NEW), (OLD, OLD), (NEW, OLD)])
-def test_the_attempt_with_the_highest_number_counts(hand_in, newer, times):
-    folder = hand_in(**{"custom_layers": times[0], newer: times[1]})
-    name, said = chosen(folder)
-    assert name == newer.replace("__", " ")
-    assert f"{name}.ipynb was graded: its name has the highest number" in said
-    assert ("its file is the newest" in said) == (times == (OLD, NEW))
-    assert ("custom_layers.ipynb was written later" in said) == (times == (NEW, OLD))
-    assert "not looked at: custom_layers.ipynb" in said
-
-
-@pytest.mark.parametrize("other", ["Copy__of__custom_layers", "custom_layers_final", "custom_layers__-__Copy"])
-def test_without_numbers_the_newest_file_counts(hand_in, other):
-    folder = hand_in(**{"custom_layers": OLD, other: NEW})
-    name, said = chosen(folder)
-    assert name == other.replace("__", " ")
-    assert "its file is the newest" in said
-    os.utime(folder / "custom_layers.ipynb", (NEW + 1000, NEW + 1000))
-    assert chosen(folder)[0] == "custom_layers"
-
-
-def test_where_it_cannot_be_known_that_is_said(hand_in):
-    name, said = chosen(hand_in(custom_layers=NEW, Copy__of__custom_layers=NEW + 1))
-    assert name == "custom_layers"
-    assert "which one is newer, neither names nor times say" in said
-
-
-def test_an_attempt_in_which_nothing_is_answered_does_not_count(hand_in):
-    """Downloaded a second time, and not touched since."""
-    folder = hand_in(**{"custom_layers": NEW, "custom_layers__(1)": NEW})
-    name, said = chosen(folder, lambda path: "(1)" not in path.name)
-    assert name == "custom_layers"
-    assert "in the others nothing is answered" in said
-    assert chosen(folder, lambda path: False)[0] == "custom_layers (1)"
-
-
 def test_what_is_answered(release, notebook):
-    assert repair.is_answered(release, notebook)
-    assert not repair.is_answered(release, release)
-
-
-def test_a_notebook_with_another_name_is_no_attempt(hand_in):
-    name, said = chosen(hand_in(custom_layers=OLD, draft=NEW, layers=NEW, my_custom_layersX=NEW))
-    assert name == "custom_layers"
-    assert "attempts" not in said
-    assert "not looked at: draft.ipynb, layers.ipynb" in said
-
-
-def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
-    folder = hand_in()
-    (folder / "upload").mkdir()
-    (folder / "upload" / f"{NAME}.ipynb").touch()
-    with pytest.raises(repair.SubmissionError, match=f"there is upload/{NAME}.ipynb"):
-        chosen(folder)
-
-
-def test_more_attempts_than_anybody_needs_are_refused(hand_in):
-    folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(repair.MAX_ATTEMPTS + 1)})
-    with pytest.raises(repair.SubmissionError, match="there are 21 attempts, 20 at most"):
-        chosen(folder)
-
-
-def test_folders_in_folders_in_folders_are_no_submission(hand_in):
-    folder = hand_in()
-    before = os.getcwd()
-    try:
-        os.chdir(folder)
-        for _ in range(1500):
-            os.mkdir("a")
-            os.chdir("a")
-        with pytest.raises(repair.SubmissionError, match="there is nothing"):
-            chosen(folder)
-        for _ in range(1500):
-            os.chdir("..")
-            os.rmdir("a")
-    finally:
-        os.chdir(before)
-
-
-def test_what_is_graded_decides_whether_it_is_graded_again(hand_in, release):
-    job = pool.GradingJob(ROOT / "solutions", ROOT / "exercises", seed=1)
-    folder = hand_in(**{"custom_layers": OLD, "custom_layers__(1)": NEW})
-    submission = pool.Submission("ada", NAME, folder)
-    prints = [fingerprint.fingerprint(job, submission)]
-    (folder / "custom_layers (1).ipynb").write_text("changed")
-    prints.append(fingerprint.fingerprint(job, submission))
-    os.utime(folder / "custom_layers.ipynb", (NEW + 1000, NEW + 1000))
-    prints.append(fingerprint.fingerprint(job, submission))
-    (folder / ".ipynb_checkpoints").mkdir()
-    (folder / ".ipynb_checkpoints" / f"{NAME}-checkpoint.ipynb").touch()
-    assert len({*prints, fingerprint.fingerprint(job, submission)}) == 3
-
-
-# --- formats ------------------------------------------------------------------------------------------------------
-
-
-def old_form(notebook, version):
-    """A notebook in an older format, as that Jupyter wrote it: its sources are lists of lines."""
-    writer = {2: nbformat.v2, 3: nbformat.v3}[version]
-    return json.loads(writer.writes_json(nbformat.convert(copy.deepcopy(notebook), version)))
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_older_formats_are_read(release, notebook, tmp_path, version):
-    notebook.cells.append(nbformat.v4.new_markdown_cell("# A heading\n\nof my own"))
-    form = old_form(notebook, version)
-    assert isinstance(form["worksheets"][0]["cells"][1].get("input", []), list)
-    path = tmp_path / "old.ipynb"
-    path.write_text(json.dumps(form), encoding="utf-8")
-    result = repaired(release, repair.read(path))
-    assert code_of(result) == usual()
-
-
-def test_format_3_with_headings_outputs_and_two_sheets_is_read(tmp_path):
-    heading = {"cell_type": "heading", "level": 2, "metadata": {}, "source": ["A heading\n", "in two lines"]}
-    code = {
-        "cell_type": "code",
-        "collapsed": False,
-        "input": ["x = 1\n", "x"],
-        "language": "python",
-        "metadata": {"nbgrader": {"grade_id": "my_linear", "solution": True}},
-        "outputs": [{"output_type": "pyout", "prompt_number": 1, "metadata": {}, "text": ["1"]}],
-        "prompt_number": 1,
-    }
-    form = {"metadata": {"name": ""}, "nbformat": 3, "nbformat_minor": 0}
-    form["worksheets"] = [{"cells": [heading, code], "metadata": {}}, {"cells": [code], "metadata": {}}]
-    path = tmp_path / "old.ipynb"
-    path.write_text(json.dumps(form), encoding="utf-8")
-    read = repair.read(path)
-    assert [cell.source for cell in read.cells] == ["## A heading in two lines", "x = 1\nx", "x = 1\nx"]
-    assert read.cells[1].metadata.nbgrader.grade_id == "my_linear"
-
-
-@pytest.mark.parametrize(
-    "encode",
-    [
-        lambda text: text.encode(),
-        lambda text: codecs.BOM_UTF8 + text.encode(),
-        lambda text: text.encode("utf-16"),
-        lambda text: text.encode("utf-32"),
-        lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
-        lambda text: text.encode("utf-16-le"),
-    ],
-    ids=["UTF-8", "UTF-8 with a mark", "UTF-16", "UTF-32", "UTF-16 BE", "UTF-16 without a mark"],
-)
-def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
-    notebook.cells.append(nbformat.v4.new_markdown_cell("größe 🧱"))
-    path = tmp_path / "some.ipynb"
-    path.write_bytes(encode(nbformat.writes(notebook)))
-    assert repair._source(repair.read(path).cells[-1]) == "größe 🧱"
-
-
-@pytest.mark.parametrize(
-    ("form", "words"),
-    [
-        ({"nbformat": 5, "cells": []}, "has the format 5; formats 1 to 4 can be read"),
-        ({"nbformat": 0, "cells": []}, "has the format 0"),
-        ({"nbformat": True, "cells": []}, "JSON, but not a notebook"),
-        ({"nbformat": 3}, "^x.ipynb has no cells|damaged"),
-        ({"nbformat": 3, "worksheets": [{"cells": [1]}]}, "has the old format 3 and is damaged"),
-        ({"nbformat": 3, "worksheets": [{"cells": [{}] * 501}]}, "it has 501 cells, 500 at most"),
-        ({"nbformat": 1, "cells": 7}, "has the old format 1 and is damaged"),
-    ],
-    ids=range(7),
-)
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path, form, words):
-    path = tmp_path / "x.ipynb"
-    path.write_text(json.dumps(form), encoding="utf-8")
-    with pytest.raises(repair.SubmissionError, match=words) as error:
-        repair.repair(read_release(NAME), repair.read(path))
-    assert "\n" not in str(error.value)
+    assert is_answered(release, notebook)
+    assert not is_answered(release, release)
