@@ -33,9 +33,8 @@ def make_pages() -> None:
     """
     # Jupyter Book would leave a page there that is no longer in _toc.yml.
     shutil.rmtree(SITE, ignore_errors=True)
-    program = Path(sys.executable).with_name("jupyter-book")
     done = subprocess.run(
-        [str(program), "build", ".", "-W", "--keep-going", "--all", "-q"],
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", ".", "-W", "--keep-going", "--all", "-q"],
         cwd=ROOT,
         env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.sync_api import Browser, Page, TimeoutError
+from playwright.sync_api import Browser, Page
 
 from tests.site.conftest import pages
 
@@ -19,14 +19,14 @@ IMAGES = """() => [...document.images].map(i => ({
     src: i.getAttribute("src"), alt: i.getAttribute("alt"), decorative: i.closest("a.logo") !== null,
     loaded: i.complete && i.naturalWidth > 0 }))"""
 
-# Text that a reader sees and that still looks like TeX: outside code, and outside what MathJax keeps for itself.
+# Text that a reader sees and that still looks like TeX: outside code and formulas.
 RAW_TEX = r"""() => {
     const top = document.querySelector("article") ?? document.body;
     const walker = document.createTreeWalker(top, NodeFilter.SHOW_TEXT);
     const found = [];
     while (walker.nextNode()) {
         const node = walker.currentNode;
-        if (!node.parentElement.closest("code, pre, script, style, mjx-container")
+        if (!node.parentElement.closest("code, pre, script, style, math")
             && /\\[()\[\]]|\$\$|\\begin\{/.test(node.data)) found.push(node.data.trim().slice(0, 80));
     }
     return found; }"""
@@ -54,7 +54,15 @@ KEEP_EXAMPLES = """() => {
             return word.textContent.trim() && !seen.has(kind) && seen.add(kind);
         }));
     }
-    document.querySelectorAll("mjx-container").forEach(formula => formula.replaceChildren()); }"""
+    document.querySelectorAll("math").forEach(formula => formula.replaceChildren()); }"""
+
+# Pictures are loaded, and boxes that scroll get their place among the stops of Tab, when they come near the window.
+SCROLL_THROUGH = """async () => {
+    for (let y = 0; y < document.scrollingElement.scrollHeight; y += innerHeight / 2) {
+        scrollTo(0, y);
+        await new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)));
+    }
+    scrollTo(0, 0); }"""
 
 # The boxes that stick out, smallest first, to say what is to be mended.
 WIDE = """() => [...document.querySelectorAll("main *")]
@@ -91,16 +99,11 @@ class Visit:
             self.trouble.append(f"request to another host: {url}")
 
     def open(self, name: str) -> None:
-        """Load a page and wait until its formulas are set and nothing moves."""
+        """Load a page and wait until nothing moves."""
         self.page.goto(self.address + name)
         if name == "index.html":  # leads on by itself, to the first page
             self.page.wait_for_url(self.address + "book/*.html")
-        if self.page.evaluate("typeof MathJax === 'object'"):
-            try:
-                self.page.wait_for_function("MathJax.startup?.promise !== undefined", timeout=120_000)
-                self.page.evaluate("MathJax.startup.promise.then(() => null)")
-            except TimeoutError:
-                self.trouble.append("MathJax did not start")
+        self.page.evaluate(SCROLL_THROUGH)
         self.page.wait_for_timeout(SETTLED)
 
     def switch(self, mode: str) -> None:
@@ -144,11 +147,9 @@ class Visit:
             if (not alt and not image["decorative"]) or alt.endswith((".png", ".svg", ".jpg")):
                 self.trouble.append(f"no alternative text: {image['src']} has {image['alt']!r}")
         formulas = self.page.locator("article .math").count()
-        typeset = self.page.locator("article .math mjx-container").count()
+        typeset = self.page.locator("article .math math").count()
         if typeset < formulas:
-            self.trouble.append(f"{formulas - typeset} of {formulas} formulas are not typeset")
-        for error in self.page.locator("mjx-merror").all():
-            self.trouble.append(f"formula with an error: {error.get_attribute('data-mjx-error')}")
+            self.trouble.append(f"{formulas - typeset} of {formulas} formulas are not MathML")
         self.trouble += [f"TeX shows as text: {text}" for text in self.page.evaluate(RAW_TEX)]
 
 
@@ -205,12 +206,12 @@ def test_folded_answers_open(address: str, browser: Browser) -> None:
         if name == "index.html":  # leads on to another page
             continue
         page.goto(address + name)
-        box = page.locator(".admonition.dropdown").first
+        box = page.locator("details.course-fold").first
         if box.count():
             folded += 1
-            answer = box.locator("> :not(.admonition-title)").first
+            answer = box.locator("> :not(summary)").first
             assert not answer.is_visible(), f"{name}: an answer is open before it is asked for"
-            box.locator("button.toggle-button").focus()
+            box.locator("summary").focus()
             page.keyboard.press("Enter")
             answer.wait_for(state="visible", timeout=60_000)
     context.close()
