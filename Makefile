@@ -63,7 +63,7 @@ export: $(DONE)/export  ## their marks as grader/marks.csv
 $(ENV): FORCE
 	@command -v $(PYTHON) >/dev/null || { echo "environment: there is no $(PYTHON) here; Python 3.11 or newer \
 	is needed (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
-	@$(PYTHON) tools/environment.py
+	@$(PYTHON) -m tools.environment
 
 # What the steps read.
 book_reads := book _config.yml _toc.yml tools/book.py tools/notebooks.py

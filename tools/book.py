@@ -34,7 +34,17 @@ def make_pages() -> None:
     # Jupyter Book would leave a page there that is no longer in _toc.yml.
     shutil.rmtree(SITE, ignore_errors=True)
     done = subprocess.run(
-        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", ".", "-W", "--keep-going", "--all", "-q"],
+        [
+            sys.executable,
+            "-c",
+            "from jupyter_book.cli.main import main; main()",
+            "build",
+            ".",
+            "-W",
+            "--keep-going",
+            "--all",
+            "-q",
+        ],
         cwd=ROOT,
         env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
