@@ -3,8 +3,8 @@
     python3 -m tools.environment     make it, or do nothing if it is right already
 
 It runs with whatever Python the machine has, so it uses the standard library only and is written so that Python 3.6
-can read it: an old Python has to get as far as saying that it is too old. `packages.py` installs the packages. An
-interrupted run is taken up by the next one.
+can read it: an old Python has to get as far as saying that it is too old. `packages.py` installs the packages. After
+a change, and after an interrupted run, all is made anew: what was fetched is in uv's cache.
 """
 
 import argparse
@@ -120,15 +120,12 @@ def check_space() -> None:
     """Look for room before anything is fetched.
 
     Raises:
-        Problem: there is too little where the packages or pip's temporary files go.
+        Problem: there is too little where the packages or temporary files go.
     """
-    present = 0
-    if VENV.is_dir():
-        for inner, _, names in os.walk(str(VENV)):
-            present += sum(os.lstat(os.path.join(inner, name)).st_size for name in names)
     temporary = Path(tempfile.gettempdir())
-    room = {ROOT: max(VENV_MB - present // 10**6, 0), temporary: TEMPORARY_MB}
-    if os.stat(str(ROOT)).st_dev == os.stat(str(temporary)).st_dev:
+    present = sum(path.lstat().st_size for path in VENV.rglob("*")) // 10**6  # it is removed first
+    room = {ROOT: max(VENV_MB - present, 0), temporary: TEMPORARY_MB}
+    if ROOT.stat().st_dev == temporary.stat().st_dev:
         room = {ROOT: sum(room.values())}
     for folder, needed in room.items():
         free = shutil.disk_usage(str(folder)).free // 10**6
@@ -164,18 +161,6 @@ def remove_venv() -> None:
         VENV.unlink()
     elif VENV.exists():
         shutil.rmtree(str(VENV))
-
-
-def usable_venv() -> bool:
-    """Whether `.venv` was made here by a suitable Python, has pip, and can be brought up to date in place."""
-    python = VENV / "bin" / "python"
-    version = version_of(str(python)) if python.exists() else None
-    if not version or not OLDEST <= version <= NEWEST or read_state().get("root", str(ROOT)) != str(ROOT):
-        return False
-    pip = subprocess.run(
-        [str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    return pip.returncode == 0
 
 
 def site_packages() -> Path:
@@ -214,11 +199,7 @@ def prepare(python: str) -> None:
     wanted_state("")  # a missing lock is said before anything is removed
     check_space()
     start = time.monotonic()
-    keep = usable_venv()
-    if READY.exists():
-        READY.unlink()
-    if not keep:
-        make_venv(python)
+    make_venv(python)
     install(VENV, LOCK.read_text(encoding="utf-8"))
     link_project()
     try_it()

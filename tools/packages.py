@@ -206,7 +206,7 @@ def use_wheels_on_disk(requirements: "list[str]", settings: str) -> "list[str]":
         ]
         for path, found in files[:1]:
             marker = re.search(r";[^\\\n]*", requirement)
-            condition = f" {marker.group()}" if marker else ""
+            condition = f" {marker.group().rstrip()}" if marker else ""
             requirement = f"{path.name.split('-')[0]} @ {path.resolve().as_uri()}{condition} --hash={found}\n"
         result.append(requirement)
     return result

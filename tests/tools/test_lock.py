@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tests import ROOT
-from tools import environment, lock
+from tools import lock, packages
 
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 
@@ -35,9 +35,9 @@ def test_a_build_in_a_folder_of_wheels_is_known_by_its_version_without_the_local
     wheel.write_bytes(b"a wheel")
     (tmp_path / "My_Torch-2.12.0-py3-none-any.whl").write_bytes(b"another")
     pip = f":env:.find-links='{tmp_path} https://elsewhere.example/wheels'\nglobal.find-links='{tmp_path}'\n"
-    assert environment.wheel_folders(pip) == [tmp_path]
+    assert packages.wheel_folders(pip) == [tmp_path]
     found = f"sha256:{hashlib.sha256(b'a wheel').hexdigest()}"
-    builds = list(environment.wheels_of(["my-torch==2.13.0 \\\n", "other==2.12.0\n"], [tmp_path]))
+    builds = list(packages.wheels_of(["my-torch==2.13.0 \\\n", "other==2.12.0\n"], [tmp_path]))
     assert builds == [("my-torch", "2.13.0", found, wheel)]
 
 
@@ -57,9 +57,9 @@ def test_only_the_main_index_decides_what_is_locked() -> None:
 def pins(path: Path) -> dict[str, str]:
     """Normalised package name -> version, for every requirement in the file."""
     found = {}
-    for requirement in environment.requirements_in(path.read_text()):
+    for requirement in packages.requirements_in(path.read_text()):
         name, version = re.split(r"[ \\\n]", requirement)[0].split("==")
-        found[environment.normal(name)] = version
+        found[packages.normal(name)] = version
     return found
 
 
@@ -70,8 +70,8 @@ def test_the_lock_holds_every_direct_dependency_at_its_version() -> None:
 
 
 def test_every_package_in_a_lock_has_its_hashes() -> None:
-    for path in (ROOT / "requirements.lock", lock.LOCK_TOOL):
-        requirements = environment.requirements_in(path.read_text())
+    for path in (ROOT / "requirements.lock", packages.UV):
+        requirements = packages.requirements_in(path.read_text())
         assert requirements
         for requirement in requirements:
             assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
@@ -86,7 +86,7 @@ def test_the_lock_names_no_place_and_no_build() -> None:
 
 def test_what_only_a_graphics_card_needs_is_known_by_its_name() -> None:
     names = pins(ROOT / "requirements.lock")
-    found = {name for name in names if environment.ACCELERATOR.match(name)}
+    found = {name for name in names if packages.ACCELERATOR.match(name)}
     assert {"nvidia-cublas", "cuda-bindings", "triton"} <= found
     assert "torch" not in found
     assert len(found) < len(names) / 5
