@@ -46,15 +46,21 @@ def pytest_report_header(config: pytest.Config) -> str:
 # The files that take longest, longest first; of the others the order does not matter. With several workers a long
 # file that begins last would keep one of them busy while the others have nothing to do.
 LONGEST = (
-    "tests/grader/authoring/test_catalogue.py",
-    "tests/grader/sandbox/test_attacks.py",
     "tests/grader/test_course.py",
-    "tests/site/test_pages.py",
-    "tests/grader/test_resume.py",
+    "tests/grader/sandbox/test_attacks.py",
     "tests/grader/test_faults.py",
+    "tests/site/test_pages.py",
+    "tests/grader/authoring/test_catalogue.py",
+    "tests/grader/test_resume.py",
+    "tests/grader/sandbox/test_hidden.py",
+    "tests/grader/gradebook/test_keep_marks.py",
+    "tests/grader/publishing/test_feedback.py",
+    "tests/grader/sandbox/test_fuzz.py",
+    "tests/grader/gradebook/test_late.py",
+    "tests/grader/authoring/test_sample.py",
     "tests/grader/test_nbgrader_plugins.py",
+    "tests/grader/test_term.py",
     "tests/grader/test_lab.py",
-    "tests/tools/test_environment.py",
 )
 
 

@@ -90,11 +90,7 @@ class Trial:
     """
 
     def __init__(self, base: Path, students: int = STUDENTS) -> None:
-        shutil.copytree(ROOT / "solutions" / ASSIGNMENT, base / "solutions" / ASSIGNMENT, ignore=folders.ignored)
-        (base / "grader").mkdir()
-        shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
-        self.course = Course(base / "grader")
-        self.course.release(ASSIGNMENT, public=ROOT / "exercises" / ASSIGNMENT / "public.json")
+        self.course = release_quickly(make_course(base, ASSIGNMENT))
         solution = nbformat.read(self.course.solutions / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         release = nbformat.read(self.course.exercises / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         everybody = sample.students([(load(self.course.solutions / ASSIGNMENT), solution)])
