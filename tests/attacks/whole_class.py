@@ -22,7 +22,7 @@ from grader.__main__ import main
 from grader.authoring.fill_in import solution_cells
 from grader.course import Course
 from grader.files import folders
-from grader.grading import engine
+from grader.sandbox import worker_client
 from tests import ROOT
 from tests.attacks import ATTACKS, NAME, NOTE, Attack
 
@@ -97,8 +97,8 @@ def grade_everybody(course: Course, attacks: Sequence[Attack] = ATTACKS) -> Clas
                 attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
         before = _outside(course)
         with contextlib.ExitStack() as stack:
-            for name, seconds in limits.items():  # the judges are forked and see it
-                stack.enter_context(_replaced(engine, name, seconds))
+            for name, seconds in limits.items():  # the grading processes are forked and see it
+                stack.enter_context(_replaced(worker_client, name, seconds))
             said += _command(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
         changed |= before ^ _outside(course)
     deadline = time.monotonic() + 300
