@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from d2lblocks.checking.check import examine
-from d2lblocks.checking.report import anchor
+from d2lblocks.checking.pipeline import examine
+from d2lblocks.checking.report import anchor, explain
 from grader.authoring.accuracy import right_answers
 from grader.authoring.exercise import Assignment, ExerciseSource, Mistake, define
 
@@ -55,7 +55,7 @@ def mistakes_page(assignments: Iterable[tuple[Assignment, Path]]) -> str:
             exercise = task.exercise()
             for mistake in task.mistakes:
                 report = examine(exercise, define(mistake.source, task.defines))
-                seen = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
+                seen = [f"- {v.check.title}: {explain(v)}" for v in report.verdicts if v.message]
                 parts.append(_entry(task, mistake, excerpt(mistake.source, right), seen))
     return "\n".join(parts)
 

@@ -19,11 +19,11 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.case import Case
-from d2lblocks.checking.check import problem_with, try_and_judge
 from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.limits import WALL_CLOCK_FACTOR
-from d2lblocks.checking.observation import BadObservation, Observation, decode_observation
-from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.observation import BadObservation, FailureKind, Observation, decode_observation, failure
+from d2lblocks.checking.pipeline import problem_with, try_and_judge
+from d2lblocks.checking.report import AssignmentReport, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
@@ -63,15 +63,15 @@ MAX_SUBMISSION_BYTES = 256 * 2**20  # that one submission sends
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """What became of a worker: one of the endings that the judge knows, and a sentence for the student."""
+    """What became of a worker: how it failed, and what it did: ``"was stopped after 30 s"``."""
 
-    kind: str
+    kind: FailureKind
     message: str
 
     @property
     def observation(self) -> Observation:
         """As an observation."""
-        return {"raised": {"type": self.kind, "message": self.message, "line": ""}}
+        return failure(self.kind, self.message)
 
 
 @dataclass
@@ -108,12 +108,13 @@ class Worker:
         if self.waited >= SUBMISSION_TIMEOUT:
             self.end()
             return WorkerFailure(
-                "OutOfTime", f"not run: the notebook had used up its {SUBMISSION_TIMEOUT:g} s before"
+                FailureKind.TIMEOUT, f"was not run: the notebook had used up its {SUBMISSION_TIMEOUT:g} s before"
             )
         if self._received > MAX_SUBMISSION_BYTES:
             self.end()
             return WorkerFailure(
-                "OutOfMemory", f"not run: the notebook had shown more than {_megabytes(MAX_SUBMISSION_BYTES)}"
+                FailureKind.MEMORY,
+                f"was not run: the notebook had shown more than {_megabytes(MAX_SUBMISSION_BYTES)}",
             )
         if self._channel is None:
             lost = self._begin()
@@ -143,7 +144,7 @@ class Worker:
     def _begin(self) -> WorkerFailure | None:
         """A new worker in which the cells so far have run again."""
         if self._begun >= MAX_WORKERS:
-            return WorkerFailure("Crash", "not run: the notebook had crashed too often before")
+            return WorkerFailure(FailureKind.CRASH, "was not run: the notebook had crashed too often before")
         self._begun += 1
         self._channel = self.zygote.begin(self.begin)
         for message in list(self._done):
@@ -163,7 +164,7 @@ class Worker:
             return answer
         except TimeoutError:
             self.end()
-            return WorkerFailure("OutOfTime", f"stopped after {seconds:g} s")
+            return WorkerFailure(FailureKind.TIMEOUT, f"was stopped after {seconds:g} s")
         except MessageTooLarge as error:
             self._received += error.size
             return {TOO_LARGE: error.size}
@@ -173,14 +174,16 @@ class Worker:
             self.waited += patience.waited
         match why:
             case "memory":
-                return WorkerFailure("OutOfMemory", "used too much memory")
+                return WorkerFailure(FailureKind.MEMORY, "used too much memory")
             case "processes":
-                return WorkerFailure("OutOfMemory", "started too many processes")
+                return WorkerFailure(FailureKind.MEMORY, "started too many processes")
             case "time":
-                return WorkerFailure("OutOfTime", "used too much time of the processor")
+                return WorkerFailure(FailureKind.TIMEOUT, "used too much time of the processor")
             case "killed":  # nothing inside can do that: it is not the student's doing
                 raise SandboxError("the process that ran it was killed; is there memory for it?")
-        return WorkerFailure("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
+        return WorkerFailure(
+            FailureKind.CRASH, "took down the process that it ran in: did it exit, or crash the interpreter?"
+        )
 
 
 def grade(
@@ -220,7 +223,7 @@ def grade(
                 reports[name] = replace(report, as_number=True, graded=True)
                 cell.outputs = [_result(reports[name], count)]
             elif _shows_progress(cell):
-                cell.outputs = [_result(Progress(tuple(reports.values())), count)]
+                cell.outputs = [_result(AssignmentReport(tuple(reports.values())), count)]
             else:
                 answer = worker.run(cell.source)
                 cell.outputs = _outputs(answer, count, pictures)
@@ -280,7 +283,9 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     question = {"do": "look", "name": exercise.defines}
     looked = worker.ask(question, CELL_TIMEOUT, MAX_DESCRIPTION_BYTES)
     if isinstance(looked, WorkerFailure):
-        return Report(exercise.name, problem=f"not checked: {looked.message}", remark=remark, worth=exercise.points)
+        return Report(
+            exercise.name, problem=f"not checked: it {looked.message}", remark=remark, worth=exercise.points
+        )
     try:
         described = decode_observation(looked.get("answer"))
     except BadObservation:
@@ -318,12 +323,12 @@ def what_was_seen(answer: Mapping[str, Any]) -> tuple[Observation, str]:
     """What a worker says about a case: the observation, and what was printed. It may say anything."""
     if TOO_LARGE in answer:
         message = f"{_size(answer)}, far more than an answer can need"
-        return {"raised": {"type": "BadObservation", "message": message, "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, message), ""
     printed = answer.get("printed")
     try:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
-        return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, str(error)), ""
     return seen, printed[:MAX_PRINTED] if isinstance(printed, str) else ""
 
 
@@ -340,11 +345,11 @@ def _megabytes(size: int) -> str:
 def _plain(described: Observation) -> Observation:
     """What sort of thing an answer is, with nothing in it but what a description has."""
     kind = described.get("type")
-    flags: Observation = {name: described.get(name) is True for name in ("is a module", "can be called")}
+    flags: Observation = {name: described.get(name) is True for name in ("is_module", "is_callable")}
     return {**flags, "type": kind[:MAX_NAME_LENGTH] if isinstance(kind, str) else "thing"}
 
 
-def _result(shown: Report | Progress, count: int) -> NotebookNode:
+def _result(shown: Report | AssignmentReport, count: int) -> NotebookNode:
     data = shown._repr_mimebundle_() if isinstance(shown, Report) else {"text/html": shown._repr_html_()}
     return NotebookNode(
         {"output_type": "execute_result", "data": NotebookNode(data), "metadata": {}, "execution_count": count}
@@ -355,7 +360,7 @@ def _outputs(answer: dict[str, Any] | WorkerFailure, count: int, pictures: Pictu
     """A cell's outputs, as nbformat wants them; what a stranger sent otherwise is left out."""
     if isinstance(answer, WorkerFailure):
         text = f"This cell {answer.message}."
-        return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
+        return [NotebookNode(output_type="error", ename=answer.kind.value, evalue=text, traceback=[text])]
     if TOO_LARGE in answer:
         text = f"(not kept: the outputs of this cell are too large, {_size(answer)})\n"
         return [NotebookNode(output_type="stream", name="stderr", text=text)]

@@ -32,7 +32,8 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from d2lblocks.checking.exercise import Exercise, read_public
+from d2lblocks.checking.exercise import Exercise
+from d2lblocks.checking.public import read_public
 from grader.authoring.exercise import ExerciseSource, load, points_that_differ
 from grader.gradebook.marks import Entry, entry_of
 from grader.grading import engine

@@ -344,6 +344,8 @@ init_xavier = Initialiser()
 """,
 }
 
+DTYPE = "Do weight and bias still have the layer's dtype? `torch.zeros(shape)` is float32."
+
 TASK = ExerciseSource(
     name="init_xavier",
     defines="init_xavier",
@@ -355,8 +357,8 @@ TASK = ExerciseSource(
             2,
             "initial_values",
             hints={
-                "spread of*": "They are uniform between −a and a, with a = √(6 / (in + out)).",
-                "*another one*": "Is there a seed in it?",
+                "*spread.*: *": "They are uniform between −a and a, with a = √(6 / (in + out)).",
+                "same_numbers.*: *": "Is there a seed in it?",
             },
             options={"of": ["weight"], "anew": True},
         ),
@@ -367,7 +369,8 @@ TASK = ExerciseSource(
             "values",
             hints={
                 "output: values": "The input is zero here, so the output is the bias.",
-                "*dtype*": "Do weight and bias still have the layer's dtype? `torch.zeros(shape)` is float32.",
+                "*: dtype": DTYPE,
+                "raised: *dtype*": DTYPE,
             },
             on=("bias",),
         ),
@@ -376,7 +379,7 @@ TASK = ExerciseSource(
             "Layers without a bias are initialised, too",
             1,
             "initial_values",
-            hints={"*'NoneType'*": "Such a layer's `bias` is None."},
+            hints={"raised: *'NoneType'*": "Such a layer's `bias` is None."},
             on=("no_bias",),
         ),
         Check(
@@ -384,7 +387,7 @@ TASK = ExerciseSource(
             "Subclasses of `nn.Linear` are linear layers, too",
             1,
             "initial_values",
-            hints={"spread of*": "How do you ask whether a module is an `nn.Linear`?"},
+            hints={"*spread.*: *": "How do you ask whether a module is an `nn.Linear`?"},
             on=("subclass",),
             options={"of": ["weight"]},
         ),
@@ -401,7 +404,7 @@ TASK = ExerciseSource(
             "The parameters are still there, and still trained",
             0.5,
             "parameters",
-            hints={"requires_grad of*": "Does something freeze them?"},
+            hints={"requires_grad.*: *": "Does something freeze them?"},
         ),
     ),
     public=(

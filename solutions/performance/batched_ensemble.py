@@ -191,8 +191,8 @@ TASK = ExerciseSource(
             hints={
                 "output: shape": "`(B, in) -> (K, B, out)`: the networks come first.",
                 "output: values": "`output[k]` is what the k-th network gives.",
-                "*mapped dimension*": "Which arguments does `vmap` map over, and which are the same for all?",
-                "*vmap*in_dims*": "Which arguments does `vmap` map over, and which are the same for all?",
+                "raised: *mapped dimension*": "Which arguments does `vmap` map over, and which are the same for all?",
+                "raised: *vmap*in_dims*": "Which arguments does `vmap` map over, and which are the same for all?",
             },
         ),
         Check(
@@ -200,7 +200,7 @@ TASK = ExerciseSource(
             "The number of operators does not grow with the networks",
             2,
             "growth",
-            hints={"number of further operators*": "Is there still a loop that calls one network after the other?"},
+            hints={"growth.*: *": "Is there still a loop that calls one network after the other?"},
             on=("growing",),
         ),
         Check(
@@ -209,7 +209,7 @@ TASK = ExerciseSource(
             1,
             "values",
             hints={
-                "output: number of trained numbers*": "K times the numbers of one network, each an entry of an "
+                "output.number of trained numbers: *": "K times the numbers of one network, each an entry of an "
                 "`nn.Parameter` that the ensemble has registered."
             },
             on=("trained",),
@@ -219,7 +219,7 @@ TASK = ExerciseSource(
             "Training changes what it computes",
             1,
             "optimizer",
-            hints={"output after*": "Do the gradients reach the very parameters that an optimizer holds?"},
+            hints={"trained.output: *": "Do the gradients reach the very parameters that an optimizer holds?"},
             options={"by": "none"},
         ),
         Check(
@@ -228,8 +228,8 @@ TASK = ExerciseSource(
             1,
             "values",
             hints={
-                "output: change of the ensemble*": "Stacking copies; keeping the networks does not.",
-                "output: change of the networks*": "Stacking copies; keeping the networks does not.",
+                "output.change of the ensemble*: *": "Stacking copies; keeping the networks does not.",
+                "output.change of the networks*: *": "Stacking copies; keeping the networks does not.",
             },
             on=("own",),
         ),
@@ -239,8 +239,8 @@ TASK = ExerciseSource(
             1,
             "round_trip",
             hints={
-                "change of the output by*": "Only registered parameters and buffers are in the state dict.",
-                "*load_state_dict*": "A fresh instance must have the same keys.",
+                "change.saved: *": "Only registered parameters and buffers are in the state dict.",
+                "raised: *load_state_dict*": "A fresh instance must have the same keys.",
             },
             options={"by": "none"},
         ),
@@ -249,7 +249,7 @@ TASK = ExerciseSource(
             "`.double()` reaches everything",
             1,
             "double",
-            hints={"set of dtypes*": "A plain tensor, or a dict of them, is not cast."},
+            hints={"state_dict.dtypes: *": "A plain tensor, or a dict of them, is not cast."},
             on=("double",),
         ),
         Check("side_effects", "A call leaves no traces, and the ensemble can be copied", 1, "side_effects"),
