@@ -230,18 +230,22 @@ def _project(tensor: Tensor, relative: float, absolute: float) -> Iterator[tuple
 
 
 def _in_tolerances(tensor: Tensor, relative: float, absolute: float) -> Tensor:
-    """The entries in units of their own tolerance, as float64 of shape ``(n,)``; complex ones as two entries each."""
+    """The entries in units of their own tolerance, as float64 of shape ``(n,)``.
+
+    A complex entry becomes three: its magnitude, and the parts of z / (a + r|z|), which follow its angle.
+    """
     numbers = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64).reshape(-1)
     size = numbers.abs()
     scaled = (size * (relative / absolute)).log1p() / relative
     # nan and infinities become numbers that no finite entry reaches.
     nan, infinity = 3e3 / relative, 1e3 / relative
-    if not numbers.is_complex():
-        return (scaled * numbers.sgn()).nan_to_num(nan, infinity, -infinity)
-    finite = torch.where(size > 0, scaled / size, 0)
-    parts = torch.view_as_real(numbers)
-    factor = torch.where(size.isfinite(), finite, 1).unsqueeze(-1)
-    return (parts * factor).nan_to_num(nan, infinity, -infinity).reshape(-1)
+    if numbers.is_complex():
+        unit = torch.where(size.isfinite(), absolute + relative * size, 1)
+        parts = torch.view_as_real(numbers) / unit.unsqueeze(-1)
+        entries = torch.cat((scaled, parts.reshape(-1)))
+    else:
+        entries = scaled * numbers.sgn()
+    return entries.nan_to_num(nan, infinity, -infinity)
 
 
 @functools.lru_cache(maxsize=64)

@@ -291,7 +291,7 @@ def _examine(exercise: Exercise, worker: Worker, remark: str) -> Report:
     except BadObservation:
         described = {}
     if not described:
-        problem = f"{exercise.defines} is not defined; did its cell run without an error?"
+        problem: str | None = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
         problem = problem_with(exercise, _plain(described))
     if problem:

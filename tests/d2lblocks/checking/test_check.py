@@ -162,7 +162,7 @@ class GivesALayer(nn.Module):
     ("answer", "words"),
     [
         (NoReturn, "Does `forward` end with a `return`?"),
-        (Misspelt, "Is `forward` spelled so"),
+        (Misspelt, "Is `forward` spelled correctly"),
         (NoSuper, "Begin `__init__` with `super().__init__()`"),
         (Asks, "an answer must not wait for input"),
         (NoModule, "The kind of object is NoModule; the reference's is nn.Module."),
