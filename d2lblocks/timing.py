@@ -17,7 +17,7 @@ class Timing:
 
     Attributes:
         median: seconds for one call; half of the blocks of runs were faster.
-        iqr: interquartile range in seconds: how far the middle half of the blocks lies apart.
+        iqr: interquartile range in seconds: the width of the middle half of the blocks.
         runs: how many calls were made.
     """
 

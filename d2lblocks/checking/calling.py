@@ -54,7 +54,7 @@ class NoTensorReturned(TypeError):
 
 
 def call_for_tensors(module: Any, case: Case, inputs: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """`call`, where the probe goes on to compute with the result.
+    """`call`, for a probe that computes with the result.
 
     Raises:
         NoTensorReturned: there is no tensor in the result.

@@ -32,7 +32,7 @@ class Case:
     Attributes:
         label: what is special about it, for the student: ``"a batch of 5"``.
         build: a Python expression that makes the module, or any other callable, from `answer`, the student's class
-            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Statements may stand before
+            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Statements may come before
             the expression. What it may hold in a release is written in `expressions`. Modules that it binds with
             ``:=`` are *parts*: ``"answer(left := nn.Linear(4, 3), right := nn.Linear(4, 2))"``. Their tensors are
             identified by these names, because an answer may call them what it likes. So a part is made of PyTorch's
@@ -110,7 +110,7 @@ def normal(*shape: int, seed: int, dtype: str = "float32") -> Tensor:
 
     Args:
         *shape: of the result.
-        seed: of a generator of its own; PyTorch's global one is left alone.
+        seed: of a generator of its own; PyTorch's global one does not change.
         dtype: ``"float32"`` or ``"float64"``.
     """
     generator = torch.Generator().manual_seed(seed)

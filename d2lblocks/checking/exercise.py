@@ -113,4 +113,6 @@ class Exercise:
     @cached_property
     def largest(self) -> int:
         """The bytes of the largest observation of the reference, in its JSON form."""
-        return max((len(json.dumps(encode(seen))) for all_ in self.expected.values() for seen in all_), default=0)
+        return max(
+            (len(json.dumps(encode(one))) for observed in self.expected.values() for one in observed), default=0
+        )

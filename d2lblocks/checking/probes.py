@@ -173,7 +173,7 @@ def optimizer(answer: Any, case: Case, by: str = "") -> Observation:
         **{f"trained.buffer.{name}": b for name, b in built.buffers(by).items()},
     }
     trained = list(built.module.parameters())
-    for _ in range(2):  # by hand: the first use of torch.optim imports for more than a second
+    for _ in range(2):  # without torch.optim, which takes more than a second to import
         built.module.zero_grad()
         total = along_a_direction(call_for_tensors(built.module, case), case.seed)
         if total is not None:
@@ -329,14 +329,14 @@ def graphs(answer: Any, case: Case) -> Observation:
     return {"graph_break": broken or "none", "graphs": traced, "output": outputs}
 
 
-def initial_values(answer: Any, case: Case, of: Sequence[str] = (), anew: bool = False) -> Observation:
+def initial_values(answer: Any, case: Case, of: Sequence[str] = (), another_seed: bool = False) -> Observation:
     """How a fresh module's numbers are distributed, so coarsely that it is the same for every seed.
 
     Args:
         answer: the student's.
         case: the case; its state is not loaded.
-        of: paths of the tensors to look at, registered or not; all parameters if empty.
-        anew: whether to observe, too, if a module that is made under another seed has the same numbers.
+        of: paths of the tensors to observe, registered or not; all parameters if empty.
+        another_seed: whether to observe, too, if a module that is made under another seed has the same numbers.
     """
 
     def numbers(seed: int) -> dict[str, Tensor]:
@@ -347,7 +347,7 @@ def initial_values(answer: Any, case: Case, of: Sequence[str] = (), anew: bool =
     observed: Observation = {}
     for name, tensor in tensors.items():
         observed |= _spread(name, tensor.detach().double())
-    if anew:
+    if another_seed:
         for name, other in numbers(case.seed + 1).items():
             observed[f"same_numbers.{name}"] = torch.equal(tensors[name], other)
     return observed

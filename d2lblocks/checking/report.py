@@ -99,7 +99,7 @@ class Report:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the answer is still the stub, as far as one can see: it says so, and earns nothing."""
+        """Whether the answer seems to be still the stub: it raises what the stub raises, and earns nothing."""
         return self.points == 0 and any(verdict.status is Status.UNANSWERED for verdict in self.verdicts)
 
     @property

@@ -232,12 +232,12 @@ def changes(since: list[Any] | None = None) -> dict[str, str]:
 
 
 def _changes(values: list[Any], since: list[Any]) -> dict[str, str]:
-    told = {
+    in_plain_words = {
         setting.name: setting.words(now)
         for setting, now, before, usual in zip(SETTINGS, values, since, _USUAL, strict=True)
         if usual is not _KEEP and now != usual and now != before
     }
-    return {name: words[:MAX_VALUE_LENGTH] for name, words in told.items() if words}
+    return {name: words[:MAX_VALUE_LENGTH] for name, words in in_plain_words.items() if words}
 
 
 _BY = {setting.name: setting.by for setting in SETTINGS}
@@ -278,7 +278,7 @@ def usual_settings() -> Iterator[dict[str, str]]:
     """Run with the usual settings, and give back those that there were, with the random numbers.
 
     Yields:
-        A dict, in which afterwards stands what was changed inside: the setting's name, and its value in words.
+        A dict that afterwards holds what was changed inside: the setting's name, and its value in words.
     """
     left: dict[str, str] = {}
     before = read()

@@ -360,7 +360,7 @@ TASK = ExerciseSource(
                 "*spread.*: *": "They are uniform between −a and a, with a = √(6 / (in + out)).",
                 "same_numbers.*: *": "Is there a seed in it?",
             },
-            options={"of": ["weight"], "anew": True},
+            options={"of": ["weight"], "another_seed": True},
         ),
         Check(
             "bias",

@@ -63,7 +63,7 @@ MORE = {
     "values": [{"kind": "Linear"}],
     "growth": [{"of": "work"}],
     "hooks": [{"of": "Linear"}],
-    "initial_values": [{"anew": True}],
+    "initial_values": [{"another_seed": True}],
 }
 
 

@@ -413,7 +413,7 @@ def test_whether_numbers_are_drawn_anew_is_seen():
                 [call() for call in before]
                 self.weight = nn.Parameter(torch.rand(3, 4))
 
-        return see(Layer, "initial_values", Case("", "answer()", seed=3), options={"anew": True})
+        return see(Layer, "initial_values", Case("", "answer()", seed=3), options={"another_seed": True})
 
     assert seen()["same_numbers.weight"] is False
     assert seen(lambda: torch.manual_seed(0))["same_numbers.weight"] is True
