@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from d2lblocks.checking.check import examine
-from d2lblocks.checking.report import anchor
+from d2lblocks.checking.pipeline import examine
+from d2lblocks.checking.report import anchor, explain
 from grader.authoring.catalogue import Mistake
 from grader.authoring.exercise import Assignment, define
 
@@ -55,7 +55,7 @@ def mistakes_page(assignments: Iterable[Assignment]) -> str:
             exercise = source.exercise()
             for mistake in source.mistakes:
                 report = examine(exercise, define(mistake.source, source.defines))
-                observed = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
+                observed = [f"- {v.check.title}: {explain(v)}" for v in report.verdicts if v.message]
                 parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), observed))
     return "\n".join(parts)
 

@@ -13,10 +13,10 @@ from random import Random
 import nbformat
 import pytest
 
-from d2lblocks.checking import check as checking
 from d2lblocks.checking import judge as judging
-from d2lblocks.checking.check import conclude, examine
+from d2lblocks.checking.pipeline import conclude, examine, observe_all
 from d2lblocks.checking.report import anchor
+from d2lblocks.checking.runner import observe
 from grader.authoring import mistakes_page
 from grader.authoring.exercise import assignments, define, load
 from tests import ROOT
@@ -44,16 +44,9 @@ def exercise(name, seed):
 @functools.cache
 def examined(name, mistake, seed):
     """The report on a mistake, and what was observed: the slow part, done once for all tests."""
-    seen = {}
-
-    def keep(exercise, observed, *args, **kwargs):
-        seen.update(observed)
-        return conclude(exercise, observed, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checking, "conclude", keep)
-        answer = define(entry_of(name, mistake).source, TASKS[name][1].defines)
-        return examine(exercise(name, seed), answer), seen
+    answer = define(entry_of(name, mistake).source, TASKS[name][1].defines)
+    observed, printed = observe_all(exercise(name, seed), functools.partial(observe, answer))
+    return conclude(exercise(name, seed), observed, printed), observed
 
 
 def entry_of(name, mistake):
@@ -82,7 +75,7 @@ def test_no_two_mistakes_of_an_exercise_have_the_same_name(name):
 def test_a_mistake_fails_its_checks_and_only_those_and_is_told_its_own_message(name, mistake, seed):
     entry = entry_of(name, mistake)
     report, _ = examined(name, mistake, seed)
-    assert {v.check.id for v in report.verdicts if v.status != "pass"} == entry.fails, report
+    assert {v.check.id for v in report.verdicts if not v.passed} == entry.fails, report
     assert report.known is not None, report
     assert report.known.id == mistake
 
@@ -116,7 +109,7 @@ def test_a_check_that_always_passes_is_noticed(name, check, monkeypatch):
     honest = judging.Judging._verdict
 
     def mutated(self, of):
-        return judging.Verdict(of, "pass", of.points, "") if of.id == check else honest(self, of)
+        return judging.Verdict(of, judging.Status.PASSED, of.points) if of.id == check else honest(self, of)
 
     concerned = [mistake for mistake in task.mistakes if check in mistake.fails]
     assert concerned
@@ -124,7 +117,7 @@ def test_a_check_that_always_passes_is_noticed(name, check, monkeypatch):
     monkeypatch.setattr(judging.Judging, "_verdict", mutated)
     for mistake, observed in zip(concerned, seen, strict=True):
         verdicts = judging.judge(exercise(name, SEEDS[0]), observed)
-        assert {v.check.id for v in verdicts if v.status != "pass"} != mistake.fails
+        assert {v.check.id for v in verdicts if not v.passed} != mistake.fails
 
 
 @pytest.mark.parametrize("name", TASKS)

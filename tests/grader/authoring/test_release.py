@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from d2lblocks.checking.check import examine
-from d2lblocks.checking.exercise import read_public
 from d2lblocks.checking.observation import encode
+from d2lblocks.checking.pipeline import examine
+from d2lblocks.checking.public import read_public
 from grader.authoring.exercise import assignments, load
 from grader.authoring.release import keep_if_same, same
 from grader.files import folders
@@ -99,7 +99,7 @@ def test_who_looks_up_the_public_answers_gets_nothing_for_it(name, exercise, che
 
     def passed(exercise_with_cases):
         report = examine(exercise_with_cases, LookUp)
-        return {verdict.check.id for verdict in report.verdicts if verdict.status == "pass"}
+        return {verdict.check.id for verdict in report.verdicts if verdict.passed}
 
     assert check in passed(public)
     assert check not in passed(load(ROOT / "solutions" / name).exercises[exercise].without_known(seed=3))
