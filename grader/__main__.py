@@ -46,6 +46,18 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(alone=alone)
         return added
 
+    adding = command(
+        "new",
+        """Add a stub of an exercise to an assignment, new or not.
+
+        It writes cells into the notebook, a file with the checks, and a file with known answers. The stub works as it
+        is: release it, try it, and then make your exercise of it. Nothing is overwritten.
+        """,
+        {"warm_up scale": "the exercise `scale` in solutions/warm_up/"},
+        of_assignments=False,
+    )
+    adding.add_argument("assignment", metavar="ASSIGNMENT", help="the name of its folder in solutions/")
+    adding.add_argument("exercise", metavar="EXERCISE", help="its name, in small letters: my_linear")
     releasing = command(
         "release",
         """Make exercises/ from solutions/.
@@ -155,11 +167,12 @@ def parser() -> argparse.ArgumentParser:
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table there, too, as Markdown")
     command(
         "mistakes",
-        """Write the book's page of common mistakes from the catalogues.
+        """Write the book's page of common mistakes from the catalogues and the release.
 
-        For each mistake its message, its source, and where the book explains it.
+        For each mistake its code, what the checks observe, why it happens, and what to do. `make book` does this, too.
         """,
         {"": "after a catalogue has changed"},
+        of_assignments=False,
     ).add_argument(
         "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
     )

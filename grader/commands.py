@@ -21,6 +21,7 @@ from d2lblocks.tables import Table
 from grader import errors
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
+from grader.authoring.new import NewExerciseError, new_exercise
 from grader.course import MARKS, Course, CourseError, Mark, PendingSubmission
 from grader.files.atomic import PUBLIC_FILE, umask, write_file
 from grader.grading.pool import GraderError
@@ -29,6 +30,14 @@ from grader.progress import Progress, visible
 from grader.sandbox import doctor, host
 from grader.submission.repair import some
 from grader.submission.students import key, told_apart
+
+
+def add_exercise(course: Course, arguments: Arguments) -> None:
+    """Add a stub of an exercise to an assignment, new or not."""
+    name = arguments.assignment
+    for path in new_exercise(course.solutions, name, arguments.exercise):
+        print(f"wrote {path}")
+    print(f"it works as it is; try it: python -m grader release {name} && python -m grader accuracy {name}")
 
 
 def release(course: Course, arguments: Arguments) -> None:
@@ -255,15 +264,13 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 
 def write_mistakes(course: Course, arguments: Arguments) -> None:
     """Write the book's page of common mistakes from the catalogues."""
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    folders = mistakes_page.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = mistakes_page.mistakes_page(load(folder) for folder in folders)
-    if not mistakes_page.same(page, arguments.to):
-        write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
+    toc = course.solutions.parent / "_toc.yml"
+    mistakes_page.write_mistakes_page(course.solutions, course.exercises, toc, arguments.to)
     print(f"common mistakes: {arguments.to}")
 
 
 _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
+    "new": add_exercise,
     "release": release,
     "sample": make_sample,
     "feedback": feedback,
@@ -276,7 +283,7 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
 
 
 # What these make is for others to read; what is not, is made private one by one.
-_PUBLIC = ("release", "sample", "accuracy", "mistakes")
+_PUBLIC = ("new", "release", "sample", "accuracy", "mistakes")
 
 
 @contextlib.contextmanager
@@ -319,7 +326,7 @@ def run(arguments: Arguments, zygote: host.Zygote) -> int:
         return _failed(f"{error}, in the gradebook; enter it with: python -m grader release")
     except OSError as error:
         return _failed(errors.of_the_disk(error, arguments.course))
-    except (CourseError, GraderError, LockedError, ValueError) as error:
+    except (CourseError, GraderError, LockedError, NewExerciseError, ValueError) as error:
         return _failed(str(error))
     return 0
 
