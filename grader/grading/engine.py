@@ -18,11 +18,11 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.case import Case
-from d2lblocks.checking.check import problem_with, try_and_judge
 from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.limits import WALL_CLOCK_FACTOR
-from d2lblocks.checking.observation import BadObservation, Observation, decode_observation
-from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.observation import BadObservation, FailureKind, Observation, decode_observation, failure
+from d2lblocks.checking.pipeline import problem_with, try_and_judge
+from d2lblocks.checking.report import AssignmentReport, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
@@ -79,7 +79,7 @@ def grade(
                 reports[name] = replace(report, as_number=True, graded=True)
                 cell.outputs = [_result(reports[name], count)]
             elif _shows_progress(cell):
-                cell.outputs = [_result(Progress(tuple(reports.values())), count)]
+                cell.outputs = [_result(AssignmentReport(tuple(reports.values())), count)]
             else:
                 answer = worker.run(cell.source)
                 cell.outputs = cell_outputs(answer, count, pictures)
@@ -141,14 +141,15 @@ def examine(exercise: Exercise, worker: WorkerClient, remark: str) -> Report:
         {"do": "look", "name": exercise.defines}, worker_client.CELL_TIMEOUT, MAX_DESCRIPTION_BYTES
     )
     if isinstance(description, WorkerFailure):
-        problem = f"not checked: {description.message}"
-        return Report(exercise.name, problem=problem, remark=remark, worth=exercise.points)
+        return Report(
+            exercise.name, problem=f"not checked: it {description.message}", remark=remark, worth=exercise.points
+        )
     try:
         described = decode_observation(description.get("answer"))
     except BadObservation:
         described = {}
     if not described:
-        problem = f"{exercise.defines} is not defined; did its cell run without an error?"
+        problem: str | None = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
         problem = problem_with(exercise, _plain(described))
     if problem:
@@ -180,23 +181,23 @@ def read_observation(answer: Answer) -> tuple[Observation, str]:
     """A worker's answer about a case: the observation, and what was printed. It may be anything."""
     if TOO_LARGE in answer:
         message = f"{size_in_words(answer)}, far more than an answer can need"
-        return {"raised": {"type": "BadObservation", "message": message, "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, message), ""
     printed = answer.get("printed")
     try:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
-        return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, str(error)), ""
     return seen, printed[:MAX_PRINTED] if isinstance(printed, str) else ""
 
 
 def _plain(described: Observation) -> Observation:
     """The description of an answer, with nothing else in it."""
     kind = described.get("type")
-    flags: Observation = {name: described.get(name) is True for name in ("is a module", "can be called")}
+    flags: Observation = {name: described.get(name) is True for name in ("is_module", "is_callable")}
     return {**flags, "type": kind[:MAX_NAME_LENGTH] if isinstance(kind, str) else "thing"}
 
 
-def _result(shown: Report | Progress, count: int) -> NotebookNode:
+def _result(shown: Report | AssignmentReport, count: int) -> NotebookNode:
     data = shown._repr_mimebundle_() if isinstance(shown, Report) else {"text/html": shown._repr_html_()}
     return NotebookNode(
         {"output_type": "execute_result", "data": NotebookNode(data), "metadata": {}, "execution_count": count}

@@ -112,15 +112,15 @@ class MyLinear(nn.Module):
         "replaces the comparison, the judge, the probes and `check`",
         """\
 import sys
-import d2lblocks.checking.check as checking
 import d2lblocks.checking.judge as judge
+import d2lblocks.checking.pipeline as pipeline
 import d2lblocks.checking.runner as observing
 
 POINTS = {"my_linear": 8.0, "centered_layer": 4.0, "half_fourier": 6.0}
 
 
 def passed(of, *args):
-    return judge.Verdict(of, "pass", of.points, "")
+    return judge.Verdict(of, judge.Status.PASSED, of.points)
 
 
 for name in ("allclose", "isclose", "equal"):
@@ -130,7 +130,7 @@ replace(judge, "compare", lambda *args, **kwargs: iter(()))
 replace(judge, "_failed", passed)
 replace(judge.Judging, "_verdict", lambda self, check: passed(check))
 replace(judge.Judging, "verdicts", lambda self: [passed(each) for each in self._exercise.checks])
-replace(checking, "observe", lambda *args, **kwargs: ({}, ""))
+replace(pipeline, "observe", lambda *args, **kwargs: ({}, ""))
 for name in ("observe", "observe_form"):
     replace(observing, name, lambda *args, **kwargs: ({}, ""))
 check = lambda name="", answer=None: POINTS.get(name, 8.0)
@@ -206,7 +206,7 @@ import struct, threading, time
 
 # The end of this cell, what sort of thing `MyLinear` is, and what it gives in each case.
 SAID = {"output_type": "stream", "name": "stdout", "text": attempt()}
-KIND = {"dict": {"is a module": False, "can be called": True, "type": "type"}}
+KIND = {"dict": {"is_module": False, "is_callable": True, "type": "type"}}
 ANSWERS = [{"outputs": [SAID], "raised": ""}, {"answer": KIND}]
 ANSWERS += [{"seen": seen, "printed": ""} for check in PUBLIC["checks"] for seen in check["expected"] * 3]
 

@@ -166,7 +166,7 @@ shapes = itertools.cycle([{}, "", [2**22] * 7 + [0], [[]], None, [-1], [1.0]])
 def forge(value):
     attempt()
     tensor = {"dtype": "float32", "shape": next(shapes), "data": next(data)}
-    return {"dict": {"kind of object": "nn.Module", "output": {"tensor": tensor}}}
+    return {"dict": {"kind": "nn.Module", "output": {"tensor": tensor}}}
 
 
 replace(observing, "encode", forge)
@@ -203,10 +203,10 @@ replace(observing, "encode", forge)
             "return X",
             """
 import sys
-import d2lblocks.checking.check as checking
+import d2lblocks.checking.pipeline as pipeline
 
-described = {"type": attempt() + "t" * 10**7, "can be called": "x" * 10**6, "is a module": 0}
-for module in (checking, sys.modules.get("grader.sandbox.inside.worker", checking)):
+described = {"type": attempt() + "t" * 10**7, "is_callable": "x" * 10**6, "is_module": 0}
+for module in (pipeline, sys.modules.get("grader.sandbox.inside.worker", pipeline)):
     replace(module, "describe", lambda answer: described)
 """,
         ),

@@ -37,8 +37,8 @@ import nbformat
 import psutil
 import torch
 
-from d2lblocks.checking.check import observe_all
 from d2lblocks.checking.exercise import Exercise
+from d2lblocks.checking.pipeline import observe_all
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
 from grader.authoring import sample
