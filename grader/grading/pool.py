@@ -46,7 +46,7 @@ class _OutOfMemory:
     """What a grading process sends if there was too little memory for a submission; then it ends itself."""
 
 
-Answer: TypeAlias = "Outcome | GradingError | _OutOfMemory"
+Reply: TypeAlias = "Outcome | GradingError | _OutOfMemory"
 
 
 class GradingProcess:
@@ -84,7 +84,7 @@ class GradingProcess:
         with contextlib.suppress(OSError):  # it is gone: `take` raises an error
             self.channel.sendall(pickle.dumps(submission))
 
-    def take(self) -> Answer | None:
+    def take(self) -> Reply | None:
         """The answer about the first submission that it was given; None if there is none yet.
 
         Raises:
@@ -100,7 +100,7 @@ class GradingProcess:
             return None
         except OSError as error:
             raise EOFError from error
-        answer: Answer = pickle.loads(self._arrived[_LENGTH.size :])
+        answer: Reply = pickle.loads(self._arrived[_LENGTH.size :])
         self._arrived = bytearray()
         self.given.popleft()
         self.waited = 0.0

@@ -247,7 +247,7 @@ if shell:
     shell.Outputs.finished = lambda self: [fat] * 150
 """,
         ),
-        shows="more characters; they are not kept",
+        shows="more characters; they were not kept",
     ),
     Attack(
         "odd_answers",
