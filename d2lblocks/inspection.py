@@ -1,4 +1,7 @@
-"""Look into a module: its blocks, its forward pass, and the operators that ran."""
+"""`draw`, `trace` and `ops`: the blocks of a module, its forward pass, and the operators that ran.
+
+In: a module or function, and its inputs. Out: data that a notebook shows as a table or as boxes.
+"""
 
 from __future__ import annotations
 
@@ -242,7 +245,7 @@ def _count(number: int, noun: str) -> str:
 def draw(module: nn.Module, *inputs: object) -> Drawing:
     """Draw a module as nested blocks: type, name and number of parameters, and shapes if there are inputs.
 
-    A box with a dashed edge holds no parameters. A module that stands in two places is drawn at the first and
+    A box with a dashed edge holds no parameters. A module that is used in two places is drawn at the first and
     referred to at the second; its parameters count once.
 
     Args:

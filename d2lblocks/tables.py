@@ -14,7 +14,7 @@ _CELL = "padding:.2em .8em;text-align:{align};border-bottom:1px solid rgba(128,1
 
 
 def with_code(text: str) -> str:
-    """HTML of a text in which code stands between backticks."""
+    """HTML of a text in which code is between backticks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 

@@ -1,22 +1,14 @@
-"""Measure and plot."""
+"""`measure`: how long a call takes.
+
+In: a function and its arguments. Out: a `Timing`, in seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch.utils.benchmark import Timer
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without its yellow, which is lost on white. Every
-# curve also has a marker and a dash of its own, so that colour is never the only difference.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_MAX_MARKERS = 12
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Timing:
 
     Attributes:
         median: seconds for one call; half of the blocks of runs were faster.
-        iqr: interquartile range in seconds: how far the middle half of the blocks lies apart.
+        iqr: interquartile range in seconds: the width of the middle half of the blocks.
         runs: how many calls were made.
     """
 
@@ -51,10 +43,10 @@ def measure(fn: Callable[..., object], *args: object, threads: int = 1, at_least
         fn: a function or a module.
         *args: what it is called with.
         threads: how many threads PyTorch may use inside one operator.
-        at_least: seconds to go on measuring.
+        at_least: seconds to measure.
 
     Returns:
-        A `Timing` in seconds. Compare ratios of medians; a time alone belongs to the machine.
+        A `Timing` in seconds. Compare ratios of medians: a time itself depends on the machine.
 
     Raises:
         Exception: whatever ``fn(*args)`` raises.
@@ -62,51 +54,3 @@ def measure(fn: Callable[..., object], *args: object, threads: int = 1, at_least
     timer = Timer("fn(*args)", globals={"fn": fn, "args": args}, num_threads=threads)
     result = timer.blocked_autorange(min_run_time=at_least)
     return Timing(result.median, result.iqr, result.number_per_run * len(result.times))
-
-
-def plot(
-    x: Sequence[float],
-    curves: Mapping[str, Sequence[float]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str = "",
-    logx: bool = False,
-    logy: bool = False,
-    ax: Axes | None = None,
-) -> Axes:
-    """Plot curves over `x` so that they can be told apart in print, in the dark and by the colour-blind.
-
-    Args:
-        x: positions, shared by all curves; anything that matplotlib takes.
-        curves: label to values, each as long as `x`.
-        xlabel: what `x` is, with its unit.
-        ylabel: what the values are, with their unit.
-        title: what one should see; empty for none.
-        logx: logarithmic x axis.
-        logy: logarithmic y axis.
-        ax: where to draw; a new figure if None.
-
-    Returns:
-        The axes. The data of a curve are in ``ax.lines[i].get_xydata()``.
-
-    Raises:
-        ValueError: more than six curves: nobody can tell them apart. Make several panels.
-    """
-    import matplotlib.pyplot as plt  # here, because a student who only calls `check` need not wait for it
-
-    if len(curves) > len(_COLOURS):
-        raise ValueError(f"plot: {len(curves)} curves in one panel, {len(_COLOURS)} at most; use several panels")
-    if ax is None:
-        _, ax = plt.subplots()
-    for (label, values), colour, marker, dash in zip(curves.items(), _COLOURS, _MARKERS, _DASHES, strict=False):
-        every = max(1, len(values) // _MAX_MARKERS)
-        ax.plot(x, values, label=label, color=colour, marker=marker, linestyle=dash, markevery=every)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    if logx:
-        ax.set_xscale("log")
-    if logy:
-        ax.set_yscale("log")
-    if len(curves) > 1:
-        ax.legend()
-    return ax

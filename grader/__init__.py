@@ -21,7 +21,7 @@ A submission goes this way, from folder to folder; nothing goes back:
     progress.py          the progress of a grading run, on a terminal or in a log
     errors.py            every exception, and the errors of disks and databases in one line
 
-A folder imports only what is below it: publishing, gradebook, grading, authoring, submission, sandbox, display, files,
-errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db, submitted/, autograded/
-and feedback/.
+A folder imports only what is below it, in this order: publishing, gradebook, grading, authoring, submission, sandbox,
+display, files, errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db,
+submitted/, autograded/ and feedback/.
 """

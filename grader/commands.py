@@ -24,6 +24,7 @@ from d2lblocks.tables import Table
 from grader import errors, lock
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
+from grader.authoring.new import new_exercise
 from grader.course import MARKS, Course
 from grader.display.messages import count, first_names, printable
 from grader.errors import CourseError, GraderError, SandboxError
@@ -33,7 +34,16 @@ from grader.gradebook.status import SubmissionStatus
 from grader.progress import Progress
 from grader.sandbox import doctor
 from grader.sandbox.bubblewrap import require_bubblewrap
+from grader.sandbox.processes import default_jobs
 from grader.submission.students import normalize, show_differences
+
+
+def add_exercise(course: Course, arguments: Arguments) -> None:
+    """Add a stub of an exercise to an assignment, new or not."""
+    name = arguments.assignment
+    for path in new_exercise(course.solutions, name, arguments.exercise):
+        print(f"wrote {path}")
+    print(f"it works as it is; try it: python -m grader release {name} && python -m grader accuracy {name}")
 
 
 def release(course: Course, arguments: Arguments) -> None:
@@ -51,7 +61,7 @@ def make_sample(course: Course, arguments: Arguments) -> None:
     if root == course.root or (root.exists() and not sample.is_sample(root) and any(root.iterdir())):
         raise CourseError(f"{root} is not empty and has no sample class; choose another folder: --to")
     students = _sample_class(course, arguments)
-    sample.make_course(root, course)
+    sample.make_course(root, course.root, course.solutions, f"{course.directory.course_id}-sample")
     own = Course(root)
     with lock.hold(root):
         sample.keep_worth(root, students)
@@ -146,7 +156,8 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
         print(f"other users of this machine can read students' work or marks; to prevent that: {command}")
     if found.sandbox_problem:
         raise CourseError(
-            f"students' code cannot be isolated here: {found.sandbox_problem}. Grading fails, unless you use --no-isolation"
+            f"students' code cannot be isolated here: {found.sandbox_problem}. "
+            "Grading fails, unless you use --no-isolation"
         )
     print("students' code will be isolated")
     if found.gradebook_problem:
@@ -268,15 +279,14 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 
 def write_mistakes(course: Course, arguments: Arguments) -> None:
     """Write the book's page of common mistakes from the catalogues."""
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    folders = mistakes_page.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = mistakes_page.mistakes_page(load(folder) for folder in folders)
-    if not mistakes_page.same(page, arguments.to):
-        write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
+    toc = course.solutions.parent / "_toc.yml"
+    cache = toc.parent / "_build" / "mistakes.json"
+    mistakes_page.write_mistakes_page(course.solutions, course.exercises, toc, arguments.to, cache, default_jobs())
     print(f"common mistakes: {arguments.to}")
 
 
 _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
+    "new": add_exercise,
     "release": release,
     "sample": make_sample,
     "autograde": autograde,
@@ -290,7 +300,7 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
 
 
 # Other users may read what these commands make, except for what is made private explicitly.
-_PUBLIC = ("release", "sample", "accuracy", "mistakes")
+_PUBLIC = ("new", "release", "sample", "accuracy", "mistakes")
 
 
 @contextlib.contextmanager

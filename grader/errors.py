@@ -34,6 +34,14 @@ class PageError(GraderError):
     """A page of feedback cannot be made; the message says why in a few words."""
 
 
+class CatalogueError(GraderError):
+    """A catalogue cannot be read. The text names the file and the line."""
+
+
+class NewExerciseError(GraderError):
+    """The stub of a new exercise cannot be made."""
+
+
 class ReleaseError(GraderError):
     """An assignment cannot be released."""
 

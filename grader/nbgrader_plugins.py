@@ -30,7 +30,7 @@ class WritePublicCases(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Give the file to nbconvert's writer; the notebook stays as it is."""
-        from d2lblocks.checking.exercise import Public, write_public
+        from d2lblocks.checking.public import Public, write_public
         from grader.authoring.exercise import load, points_that_differ
         from grader.authoring.release import address_of_the_book
 

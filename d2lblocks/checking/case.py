@@ -1,4 +1,7 @@
-"""What an answer is tried on, and how a module is made of it."""
+"""A case: what an answer is tried on, and how a module is made from the answer.
+
+In: an answer and a `Case`. Out: a `Built` module, cast and loaded with the numbers of the case.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,16 @@ class Case:
     """One trial of an answer: how the module is made, which numbers are loaded into it, what it is called with.
 
     Attributes:
-        label: what is special about it, for a student's eyes: ``"a batch of 5"``.
+        label: what is special about it, for the student: ``"a batch of 5"``.
         build: a Python expression that makes the module, or any other callable, from `answer`, the student's class
-            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Statements may stand before
+            or function; it may use `torch`, `nn`, `F` and `math`: ``"answer(4, 3)"``. Statements may come before
             the expression. What it may hold in a release is written in `expressions`. Modules that it binds with
             ``:=`` are *parts*: ``"answer(left := nn.Linear(4, 3), right := nn.Linear(4, 2))"``. Their tensors are
-            told by these names, because what an answer calls them is its own affair. So a part is made of PyTorch's
+            identified by these names, because an answer may call them what it likes. So a part is made of PyTorch's
             modules alone, never of `answer`.
         inputs: what the module is called with.
         state: numbers that are copied, before anything else, into the tensors of these names, so that what the
-            module computes can be foretold: ``"weight"``, ``"left.weight"`` (of a part), or ``"0"``, ``"1"``, … for
+            module computes is known: ``"weight"``, ``"left.weight"`` (of a part), or ``"0"``, ``"1"``, … for
             its parameters in their order, where an exercise fixes the order and not the names.
         dtype: the dtype to which the module and the parts are cast, ``"float32"`` or ``"float64"``; that of `inputs`.
         seed: of the random numbers, set before the module is made and again before it is called.
@@ -107,7 +110,7 @@ def normal(*shape: int, seed: int, dtype: str = "float32") -> Tensor:
 
     Args:
         *shape: of the result.
-        seed: of a generator of its own; PyTorch's global one is left alone.
+        seed: of a generator of its own; PyTorch's global one does not change.
         dtype: ``"float32"`` or ``"float64"``.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -132,35 +135,35 @@ class Built:
         members = self.module if isinstance(self.module, tuple) else (self.module,)
         return (m for m in (*members, *self.parts.values()) if isinstance(m, nn.Module))
 
-    def told_by(self, by: str) -> str:
-        """How tensors are told apart if a check does not say: by part if there are parts, else by name."""
+    def identified_by(self, by: str) -> str:
+        """How tensors are identified if a check does not say: by part if there are parts, else by name."""
         return by or ("part" if self.parts else "name")
 
     def parameters(self, by: str = "") -> dict[str, nn.Parameter]:
-        """The registered parameters, as they are told apart.
+        """The registered parameters, by what identifies them: ``"weight"``, ``"left.weight"``, or a place, ``"0"``.
 
         Args:
-            by: ``"name"``, ``"order"``, ``"part"`` or ``"none"`` (they are not told).
+            by: ``"name"``, ``"order"``, ``"part"``, or ``"none"`` for no parameters.
         """
-        match self.told_by(by):
+        match self.identified_by(by):
             case "part":
-                return {f"`{part}.{n}`": p for part, m in self.parts.items() for n, p in m.named_parameters()}
+                return {f"{part}.{n}": p for part, m in self.parts.items() for n, p in m.named_parameters()}
             case "order":
-                return {f"parameter {k}": p for k, p in enumerate(self.module.parameters())}
+                return {str(k): p for k, p in enumerate(self.module.parameters())}
             case "none":
                 return {}
-        return {f"`{name}`": p for name, p in self.module.named_parameters()}
+        return dict(self.module.named_parameters())
 
     def buffers(self, by: str = "") -> dict[str, Tensor]:
-        """The registered buffers, as they are told apart."""
-        match self.told_by(by):
+        """The registered buffers, by what identifies them, as for `parameters`."""
+        match self.identified_by(by):
             case "part":
-                return {f"`{part}.{n}`": b for part, m in self.parts.items() for n, b in m.named_buffers()}
+                return {f"{part}.{n}": b for part, m in self.parts.items() for n, b in m.named_buffers()}
             case "order":
-                return {f"buffer {k}": b for k, b in enumerate(self.module.buffers())}
+                return {str(k): b for k, b in enumerate(self.module.buffers())}
             case "none":
                 return {}
-        return {f"`{name}`": b for name, b in self.module.named_buffers()}
+        return dict(self.module.named_buffers())
 
     def owner(self, path: str) -> tuple[Any, str]:
         """The object that has the tensor of a path as an attribute, and the attribute's name."""
@@ -204,8 +207,8 @@ def seed_everything(seed: int) -> None:
 def build(answer: Any, case: Case, *, all_of_state: bool = True) -> Built:
     """Make the module of a case, cast it, and load its state by name.
 
-    The numbers go into whatever tensor has the name, registered or not, of the right dtype or not: whether it is
-    registered and cast is for a probe to see, and a mistake should cost its own points only.
+    The numbers go into the tensor of this name, registered or not, of the right dtype or not. Whether it is
+    registered and cast is what a probe observes, and a mistake should cost its own points only.
 
     Args:
         answer: the student's class or function.

@@ -1,7 +1,9 @@
-"""What the `build` of a case may hold.
+"""Which Python the `build` of a case may hold.
 
-A `build` comes from a file, `public.json`, and is run in the process of whoever checks an answer with it. That file
-may come from a stranger. So a `build` is Python of a small kind: names that it binds itself, a few builtins, and
+In: the source of a `build`. Out: its syntax tree, or a `ValueError` that names what is not allowed.
+
+A `build` comes from a file, `public.json`, and is run in the process that checks an answer with it. That file may
+come from a stranger. So a `build` is a small subset of Python: names that it binds itself, a few builtins, and
 PyTorch's modules, operators and functions by their full names. Nothing in it reaches files, other modules or the
 interpreter.
 """
@@ -57,10 +59,10 @@ _NODES = (
     *(ast.Load, ast.Store),
 )
 
-# Of values. What begins so leads into the interpreter: frames, code, generators, tracebacks.
+# Attributes of values. Names that begin so lead into the interpreter: frames, code, generators, tracebacks.
 _INTERNAL = ("_", "f_", "co_", "gi_", "cr_", "ag_", "tb_")
 _HARMLESS = ("__name__", "__module__", "__mro__")
-# What leads to files, to a compiler, or to an object that failed.
+# These lead to files, to a compiler, or to an object that failed.
 _REFUSED = ("numpy", "storage", "untyped_storage", "from_file", "compile", "obj", "share_memory", "share_memory_")
 
 _OF_TORCH = {name for name in dir(torch._C._VariableFunctions) if not name.startswith("_")} - {"from_file"}
@@ -122,7 +124,7 @@ def parts(tree: ast.Module) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def refuse_unsafe(build: str) -> None:
-    """Make sure that a `build` holds nothing but what it may.
+    """Make sure that a `build` holds only what it may.
 
     Raises:
         ValueError: it does; the message names the expression.
@@ -132,13 +134,13 @@ def refuse_unsafe(build: str) -> None:
     taken = {name for name in bound if name.startswith("__")}
     taken |= bound & (vars(builtins).keys() | ROOTS.keys() | {"answer"})
     if taken:
-        raise ValueError(f"`{min(taken)}` may not be bound anew")
-    inner: set[ast.AST] = set()  # what was looked at as part of something longer
+        raise ValueError(f"`{min(taken)}` may not be bound again")
+    inner: set[ast.AST] = set()  # that were checked as part of a longer expression
     for node in ast.walk(tree):
         if node not in inner:
-            why = _why_not(node, bound, inner)
-            if why:
-                raise ValueError(f"{why}, in line {getattr(node, 'lineno', 1)} of it")
+            problem = _problem(node, bound, inner)
+            if problem:
+                raise ValueError(f"{problem}, in line {getattr(node, 'lineno', 1)} of it")
 
 
 def _bound(tree: ast.Module) -> Iterator[str]:
@@ -151,12 +153,12 @@ def _bound(tree: ast.Module) -> Iterator[str]:
                 yield name
 
 
-def _why_not(node: ast.AST, bound: frozenset[str], inner: set[ast.AST]) -> str:
+def _problem(node: ast.AST, bound: frozenset[str], inner: set[ast.AST]) -> str | None:
     if not isinstance(node, _NODES):
         return f"`{type(node).__name__}` is not allowed"
     match node:
         case ast.Name(id=name) if name in ROOTS:
-            return f"`{name}` may only stand before a dot"
+            return f"`{name}` is only allowed before a dot"
         case ast.Name(id=name) if name not in bound and name != "answer" and name not in _BUILTINS:
             return f"`{name}` is not allowed"
         case ast.ExceptHandler(type=None):
@@ -169,7 +171,7 @@ def _why_not(node: ast.AST, bound: frozenset[str], inner: set[ast.AST]) -> str:
         case ast.Name(id="getattr" | "hasattr" as name):
             return f"`{name}` is not allowed but in a call"
         case ast.Attribute(ctx=ast.Load()):
-            return _why_not_attribute(node, inner)
+            return _problem_with_attribute(node, inner)
         case ast.Attribute():
             return f"setting `{node.attr}` is not allowed"
         case ast.BinOp(op=ast.LShift()):
@@ -178,7 +180,7 @@ def _why_not(node: ast.AST, bound: frozenset[str], inner: set[ast.AST]) -> str:
             return f"`**` is allowed with a number up to {MAX_EXPONENT} only"
         case ast.AugAssign(op=ast.LShift() | ast.Pow()):
             return "`<<=` and `**=` are not allowed"
-    return ""
+    return None
 
 
 def _is_small(node: ast.expr) -> bool:
@@ -193,7 +195,7 @@ def _is_internal(name: str) -> bool:
     return name in _REFUSED or (name.startswith(_INTERNAL) and name not in _HARMLESS)
 
 
-def _why_not_attribute(node: ast.Attribute, inner: set[ast.AST]) -> str:
+def _problem_with_attribute(node: ast.Attribute, inner: set[ast.AST]) -> str | None:
     """Of a whole chain of attributes, such as ``nn.Linear.forward``."""
     chain = [node]
     while isinstance(chain[-1].value, ast.Attribute):
@@ -215,5 +217,5 @@ def _why_not_attribute(node: ast.Attribute, inner: set[ast.AST]) -> str:
             if not is_known and name not in _ALLOWED[owner.__name__]:
                 return f"`{path}` is not allowed"
             owner = found
-    bad = next(filter(_is_internal, names), "")
-    return f"`.{bad}` is not allowed" if bad else ""
+    bad = next(filter(_is_internal, names), None)
+    return f"`.{bad}` is not allowed" if bad else None

@@ -1,12 +1,14 @@
 """Time limits for code that may do anything: an answer that `observe` tries, a cell in the grader's worker.
 
-A timer of the system sends an alarm, and its handler raises. Two rules keep that from doing harm:
+In: a function and its limits, in seconds. Out: its result, or an exception when its time is up.
+
+A timer of the system sends an alarm, and the handler of the alarm raises the exception. Two rules make that safe:
 
 - The handler raises only while a limit is on (it reads a flag), and never in the code of this file. So an alarm that
-  is still pending when the work ends cannot raise in whatever comes next.
-- The handler never interrupts an import, because half of a module would stay behind and break everything that uses
-  it later. It waits until the import is over, and then the work has its full time again. An import that takes longer
-  than `IMPORT_TIMEOUT` is stopped all the same; what it leaves of a package is then removed.
+  is still pending when the work ends cannot raise in the code that runs next.
+- The handler never interrupts an import: a half-initialised module would break everything that uses it later. It
+  waits until the import is over, and then the work has its full time again. An import that takes longer than
+  `IMPORT_TIMEOUT` is stopped all the same; the modules that it leaves of a package are then removed.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from time import monotonic, process_time
 from types import FrameType
 from typing import Any, TypeVar
 
-WALL_CLOCK_FACTOR = 4  # how many times longer an answer may wait than work
-IMPORT_TIMEOUT = 60.0  # of work; and `WALL_CLOCK_FACTOR` times as many of waiting
+WALL_CLOCK_FACTOR = 4  # wall-clock time that an answer may take, as a multiple of its processor time
+IMPORT_TIMEOUT = 60.0  # seconds of processor time; the wall-clock limit is `WALL_CLOCK_FACTOR` times as much
 
 Result = TypeVar("Result")
 
 
 class OutOfTime(BaseException):
-    """The work was stopped. Not an `Exception`, so that ``except Exception`` in an answer does not swallow it."""
+    """The work was stopped. Not an `Exception`, so that ``except Exception`` in an answer does not catch it."""
 
 
 class _Limit:
@@ -36,7 +38,7 @@ class _Limit:
     Args:
         seconds: of work, and in all.
         error: makes what is raised; it is given what was being imported for too long, else an empty text.
-        again: seconds until the next alarm, if what the first one raised was swallowed.
+        again: seconds until the next alarm, if the work caught what the first one raised.
     """
 
     def __init__(self, seconds: tuple[float, float], error: Callable[[str], BaseException], again: float) -> None:
@@ -46,7 +48,7 @@ class _Limit:
         self.ends = self._from_now()
         self.imports_end = (math.inf, math.inf)  # known once an alarm has found an import
         self.importing = False
-        self.half_made: list[str] = []
+        self.unfinished: list[str] = []
 
     def _from_now(self) -> tuple[float, float]:
         return process_time() + self.seconds[0], monotonic() + self.seconds[1]
@@ -63,13 +65,13 @@ class _Limit:
         return process_time() >= self.ends[0] or monotonic() >= self.ends[1]
 
     def may_import(self) -> bool:
-        """Whether an import may go on that has been found just now."""
+        """Whether the import that runs now may continue."""
         if self.imports_end[0] == math.inf:
             self.imports_end = process_time() + IMPORT_TIMEOUT, monotonic() + WALL_CLOCK_FACTOR * IMPORT_TIMEOUT
         return process_time() < self.imports_end[0] and monotonic() < self.imports_end[1]
 
     def wait(self, kind: int) -> float:
-        """Seconds until the next look at it, of work (0) or in all (1)."""
+        """Seconds until this limit must be checked again, of work (0) or in all (1)."""
         left = self.ends[kind] - (process_time(), monotonic())[kind]
         return max(min(left, self.again) if self.importing and left < math.inf else left, 1e-6)
 
@@ -79,12 +81,12 @@ _excused = [0.0, 0.0]  # seconds that imports took beyond a limit: of work, in a
 
 
 def working_time() -> float:
-    """Seconds of the processor, on a clock that stands still while a limit waits for an import."""
+    """Processor time in seconds, without the time in which a limit waits for an import."""
     return process_time() - _excused[0]
 
 
 def passing_time() -> float:
-    """Seconds, on a clock that stands still while a limit waits for an import."""
+    """Wall-clock time in seconds, without the time in which a limit waits for an import."""
     return monotonic() - _excused[1]
 
 
@@ -102,11 +104,11 @@ def run_within(
 
     Args:
         work: a function that is written in Python.
-        working: seconds of the processor, because a busy machine is not the answer's fault.
-        passing: seconds in all.
+        working: processor time in seconds, because a busy machine is not the answer's fault.
+        passing: wall-clock time in seconds.
         error: makes what is raised; it is given the name of the module that was being imported for too long, if
             that was the reason, else an empty text.
-        again: seconds between this and the next time, if the work swallows it.
+        again: seconds until it is raised again, if the work catches it.
 
     Returns:
         What the work returns.
@@ -131,7 +133,7 @@ def run_within(
         limit.on = False
         _limits.remove(limit)
         _set_timers()
-        _remove_half_made(limit.half_made)
+        _remove_unfinished(limit.unfinished)
         for number, handler in before.items():
             # Where there was none, this one stays: a late alarm would end the process.
             if handler not in (None, signal.SIG_DFL, _on_alarm):
@@ -140,27 +142,27 @@ def run_within(
 
 
 def _set_timers() -> None:
-    """Have the next alarm come when the first limit is to be looked at, and others after it."""
+    """Set the timers so that the next alarm comes when the first limit must be checked."""
     for kind, timer in enumerate((signal.ITIMER_PROF, signal.ITIMER_REAL)):
         waits = [(limit.wait(kind), limit.again) for limit in _limits if limit.ends[kind] < math.inf]
         signal.setitimer(timer, *min(waits, default=(0, 0)))
 
 
 def _on_alarm(number: int, frame: FrameType | None) -> None:
-    """Look at all limits, and raise if one is over."""
+    """Check all limits, and raise if the time of one is up."""
     if frame is None or frame.f_globals is globals():
-        return  # the next alarm will find the work, if it still goes on
+        return  # the next alarm finds the work, if it still runs
     for limit in _limits:
         if limit.on and (limit.importing or limit.is_over()):
             module = _imported_below(frame, limit.frame)
             limit.importing = bool(module)
             if not module and not limit.is_over():
-                continue  # an import has ended since the last look
+                continue  # an import has ended since the last check
             if module and limit.may_import():
                 limit.start_anew()
                 continue
             if module:
-                limit.half_made = [name for name, made in [*sys.modules.items()] if _is_half_made(made)]
+                limit.unfinished = [name for name, made in [*sys.modules.items()] if _is_unfinished(made)]
             raise limit.error(module)
     if _limits:
         _set_timers()
@@ -176,14 +178,14 @@ def _imported_below(frame: FrameType | None, limit: FrameType | None) -> str:
     return module
 
 
-def _is_half_made(module: Any) -> bool:
+def _is_unfinished(module: Any) -> bool:
     return bool(getattr(getattr(module, "__dict__", {}).get("__spec__"), "_initializing", False))
 
 
-def _remove_half_made(names: list[str]) -> None:
-    """Remove what is left of packages whose import was stopped, so that the next import starts afresh.
+def _remove_unfinished(names: list[str]) -> None:
+    """Remove the rest of packages whose import was stopped, so that the next import starts from the beginning.
 
-    Python itself has removed the modules that were being made, but not the finished modules inside of them.
+    Python itself has removed the unfinished modules, but not the finished modules inside of them.
     """
     lost = [f"{name}." for name in names if name not in sys.modules]
     for name in [name for name in sys.modules if name.startswith(tuple(lost))]:

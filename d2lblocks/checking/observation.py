@@ -1,8 +1,8 @@
-"""What a probe saw: plain data and tensors, and their form as JSON.
+"""What a probe observed: plain data and tensors, and their form as JSON.
 
-An observation is a tree of dicts with string keys, lists, tensors and plain values. On its way to the judge it is
-always written out as JSON and read back, also inside one process, so that the judge never holds an object that a
-student's code has made.
+In: what a probe returns. Out: JSON, and back. An observation is a dict from stable keys (`labels` says what they
+mean) to plain values, tensors, and lists and dicts of them. It is always written as JSON and read back before it is
+judged, also inside one process, so that the judge never holds an object that a student's code has made.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import torch
@@ -36,7 +37,52 @@ _DTYPES: dict[str, torch.dtype] = {
 
 
 class BadObservation(ValueError):
-    """Something that cannot be an observation: an unknown type, or more than the caps allow."""
+    """Something that cannot be an observation: an unknown type, or more than the limits allow."""
+
+
+class FailureKind(StrEnum):
+    """What went wrong without an exception of the answer's own: the `type` of what was raised."""
+
+    TIMEOUT = "OutOfTime"
+    CRASH = "Crash"
+    MEMORY = "OutOfMemory"
+    BAD_OBSERVATION = "BadObservation"
+    RETURNED_NONE = "ReturnedNone"  # where a tensor is needed
+    RETURNED_NO_TENSOR = "ReturnedNoTensor"
+
+
+# Nothing more can be learned from the same check after these: the answer was stopped, or it ended its process.
+ENDINGS = (FailureKind.TIMEOUT, FailureKind.CRASH, FailureKind.MEMORY)
+
+
+def failure(kind: FailureKind, message: str) -> Observation:
+    """The observation of an answer that failed without an exception of its own.
+
+    Args:
+        kind: of the failure.
+        message: what the answer did: ``"was stopped after 2 s"``, ``"used too much memory"``.
+    """
+    return {"raised": {"type": kind.value, "message": message, "line": ""}}
+
+
+def was_ended(observation: Observation) -> bool:
+    """Whether an answer was stopped, or ended the process that it ran in."""
+    return raised_text(observation.get("raised"), "type") in ENDINGS
+
+
+def raised_text(raised: Value, key: str) -> str:
+    """The `type`, `message` or `line` of what was raised; empty if it is no text: a stranger may have sent it."""
+    value = raised.get(key) if isinstance(raised, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def raised_types(raised: Value) -> list[str]:
+    """The names of the class of what was raised and of the classes that it is derived from."""
+    bases = raised.get("bases") if isinstance(raised, dict) else None
+    return [
+        raised_text(raised, "type"),
+        *(base for base in (bases if isinstance(bases, list) else ()) if isinstance(base, str)),
+    ]
 
 
 def encode(value: object, depth: int = 0) -> Any:
@@ -47,7 +93,7 @@ def encode(value: object, depth: int = 0) -> Any:
         depth: how deep in the tree `value` is.
 
     Raises:
-        BadObservation: for any other type, and beyond the caps.
+        BadObservation: for any other type, and beyond the limits.
     """
     if depth > MAX_DEPTH:
         raise BadObservation("nested too deeply")
@@ -80,7 +126,7 @@ def _countable(value: int) -> int:
 
 
 def _text(value: object) -> str:
-    """As a string that any file can hold: cut, and without halves of characters."""
+    """As a string that any file can hold: cut, and without lone surrogates."""
     return str(value)[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
@@ -105,7 +151,7 @@ def decode(form: Any) -> Value:
 
 
 def _decode(form: Any, depth: int, left: Iterator[int]) -> Value:
-    """Args: the form, how deep in the tree it is, and a thing that runs out when there were too many."""
+    """Args: the form, its depth in the tree, and an iterator that is exhausted when there were too many values."""
     if depth > MAX_DEPTH:
         raise BadObservation("nested too deeply")
     if next(left, None) is None:
@@ -136,7 +182,7 @@ def _checked(text: str) -> str:
         raise BadObservation("a string that is too long")
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # half of a character, which JSON can name
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can name
         raise BadObservation("a string that is not a text") from error
     return text
 
@@ -149,7 +195,7 @@ def _decode_tensor(form: dict[str, Any]) -> Tensor:
         sizes_are_plain = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
     except (KeyError, TypeError, ValueError) as error:
         raise BadObservation("a tensor that cannot be read") from error
-    # Of the empty ones too: with a 0 in it, a shape may name more entries than can be counted.
+    # Also of empty tensors: a shape with a 0 in it may name more entries than can be counted.
     too_large = math.prod(size or 1 for size in shape) > MAX_TENSOR_BYTES if sizes_are_plain else True
     if too_large or len(shape) > MAX_DEPTH or len(data) > MAX_TENSOR_BYTES:
         raise BadObservation("a tensor of impossible shape or size")

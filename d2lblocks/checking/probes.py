@@ -1,11 +1,12 @@
-"""The probes: run a student's answer on a case and write down what is seen, without any idea of right and wrong.
+"""The probes: run an answer on a case and observe it, without any idea of right and wrong.
 
-A probe takes an answer (the student's class or function), a `Case` and options, and returns an observation. It is
-run by `observe`, which sees to it that nothing which an answer does gets out.
+In: an answer (the student's class or function), a `Case` and options. Out: an observation, under the keys that
+`labels` explains. `runner.observe` runs a probe, and isolates the rest from what an answer does.
 
-The option `by` of many probes says how an answer's tensors are told apart: ``"name"`` where the exercise fixes
+The option `by` of many probes says how an answer's tensors are identified: ``"name"`` where the exercise fixes
 their names, ``"order"`` where it fixes only the order, ``"part"`` for the modules that the case itself made, and
-``"none"`` where they are the answer's own affair. Left out, it is ``"part"`` if the case has parts, else ``"name"``.
+``"none"`` where the exercise leaves them to the answer. Left out, it is ``"part"`` if the case has parts, else
+``"name"``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,104 +25,36 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from d2lblocks.checking.case import Built, Case, build, seed_everything
+from d2lblocks.checking.calling import (
+    along_a_direction,
+    call,
+    call_for_tensors,
+    detached,
+    distance,
+    evaluating,
+    fresh_inputs,
+)
+from d2lblocks.checking.case import Built, Case, build
 from d2lblocks.checking.observation import Observation, Value
 from d2lblocks.inspection import ops
 
 Probe = Callable[..., Observation]
 
 
-# --- the parts of which probes are made ---------------------------------------------------------------------------
-
-
-def fresh_inputs(case: Case, *, requires_grad: bool = False) -> tuple[Tensor, ...]:
-    """Copies of a case's inputs."""
-    return tuple(
-        t.clone().requires_grad_(requires_grad and (t.is_floating_point() or t.is_complex())) for t in case.inputs
-    )
-
-
-def call(module: Any, case: Case, inputs: Sequence[Tensor] | None = None) -> Any:
-    """Call the module on copies of the case's inputs, or on those given."""
-    seed_everything(case.seed)
-    return module(*(fresh_inputs(case) if inputs is None else inputs))
-
-
-def tensors_in(output: Any) -> Iterator[Tensor]:
-    """The tensors in what a call returned: it may be a tensor, or tuples, lists and dicts of them."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, list | tuple):
-        for member in output:
-            yield from tensors_in(member)
-    elif isinstance(output, dict):
-        for member in output.values():
-            yield from tensors_in(member)
-
-
-def call_for_tensors(module: Any, case: Case, inputs: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """`call`, where the probe goes on to compute with the result.
-
-    Raises:
-        TypeError: there is no tensor in the result.
-    """
-    output = call(module, case, inputs)
-    found = list(tensors_in(output))
-    if not found:
-        raise TypeError(f"the call returned {'None' if output is None else type(output).__name__}, not a tensor")
-    return found
-
-
-def along_a_direction(outputs: Sequence[Tensor], seed: int) -> Tensor | None:
-    """A number to differentiate: the outputs, weighted by fixed random numbers. None if nothing is on record."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    total = None
-    for output in outputs:
-        direction = torch.randn(output.shape, generator=generator, dtype=torch.float64)
-        if output.requires_grad:
-            if output.is_complex():  # both parts count, with weights of their own
-                other = torch.randn(output.shape, generator=generator, dtype=torch.float64)
-                term = (output.real * direction).sum() + (output.imag * other).sum()
-            else:
-                term = (output * direction.to(output.dtype)).sum()
-            total = term if total is None else total + term
-    return total
-
-
-def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """The largest difference between two lists of tensors, as a number of their dtype.
-
-    It is nan if one entry is, and infinite if the shapes differ.
-    """
-    if any(a.shape != b.shape for a, b in zip(one, other, strict=True)):
-        return torch.tensor(math.inf)
-    gaps = [(a.detach() - b.detach()).abs().max() for a, b in zip(one, other, strict=True) if a.numel() and b.numel()]
-    return torch.stack(gaps).max() if gaps else torch.zeros(())
-
-
-def detached(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Copies that nothing which happens later can change."""
-    return [output.detach().clone() for output in outputs]
-
-
-def evaluating(built: Built) -> Built:
-    """Switch to evaluation mode; what the module knows only."""
-    if isinstance(built.module, nn.Module):
-        built.module.eval()
-    return built
-
-
-# --- the probes ---------------------------------------------------------------------------------------------------
-
-
 def values(answer: Any, case: Case, kind: str = "") -> Observation:
-    """What the module returns, and what it is; with `kind`, also whether it is one of that class of `nn`."""
+    """What the module returns, and what kind of object it is.
+
+    Args:
+        answer: the student's.
+        case: the case.
+        kind: the name of a class in `nn`: also observe whether the module is an instance of it.
+    """
     module = build(answer, case).module
     sort = "nn.Module" if isinstance(module, nn.Module) else type(module).__name__
-    seen: Observation = {"output": call(module, case), "kind of object": sort}
+    observed: Observation = {"output": call(module, case), "kind": sort}
     if kind:
-        seen[f"answer to whether it is an nn.{kind}"] = isinstance(module, getattr(nn, kind))
-    return seen
+        observed[f"is.{kind}"] = isinstance(module, getattr(nn, kind))
+    return observed
 
 
 def gradients(answer: Any, case: Case, by: str = "") -> Observation:
@@ -131,17 +64,17 @@ def gradients(answer: Any, case: Case, by: str = "") -> Observation:
     tensors: dict[str, Tensor] = {}
     if isinstance(built.module, nn.Module):
         tensors.update(built.parameters(by))
-        if built.told_by(by) == "name":
-            for path in case.state:  # also a plain tensor or a buffer that stands where a parameter should
-                tensors.setdefault(f"`{path}`", built.at(path))
+        if built.identified_by(by) == "name":
+            for path in case.state:  # also a plain tensor or a buffer where a parameter should be
+                tensors.setdefault(path, built.at(path))
     inputs = fresh_inputs(case, requires_grad=True)
     total = along_a_direction(call_for_tensors(built.module, case, inputs), case.seed)
     if total is not None:
         total.backward()
     return {
-        **{f"gradient of input {i}": t.grad for i, t in enumerate(inputs)},
+        **{f"gradient.input.{i}": t.grad for i, t in enumerate(inputs)},
         # A tensor that was computed (`nn.Parameter(t) * 0.01`) keeps no gradient, and warns if it is asked for one.
-        **{f"gradient of {name}": t.grad if t.is_leaf else None for name, t in tensors.items()},
+        **{f"gradient.parameter.{name}": t.grad if t.is_leaf else None for name, t in tensors.items()},
     }
 
 
@@ -149,27 +82,23 @@ def parameters(answer: Any, case: Case, by: str = "") -> Observation:
     """What the module has registered, after a call: parameters and buffers, with their shapes."""
     built = build(answer, case, all_of_state=False)
     module = built.module
-    with contextlib.suppress(Exception):  # what a call changes is seen here; that it fails is seen by others
+    with contextlib.suppress(Exception):  # what a call changes is observed here; that it fails, by other probes
         call(module, case)
-    if built.told_by(by) == "part":
+    if built.identified_by(by) == "part":
         registered = {id(p): p for p in module.parameters()}
         known = built.parameters("part")
         inside = {id(t) for t in (*known.values(), *built.buffers("part").values())}
         return {
-            **{f"answer to whether {n} is a parameter of it": id(p) in registered for n, p in known.items()},
-            "list of shapes of other parameters": [list(p.shape) for i, p in registered.items() if i not in inside],
-            "list of shapes of other buffers": [list(b.shape) for b in module.buffers() if id(b) not in inside],
+            **{f"registered.{n}": id(p) in registered for n, p in known.items()},
+            "other_parameters": [list(p.shape) for i, p in registered.items() if i not in inside],
+            "other_buffers": [list(b.shape) for b in module.buffers() if id(b) not in inside],
         }
-    told, buffers = built.parameters(by), built.buffers(by)
+    own, buffers = built.parameters(by), built.buffers(by)
     return {
-        **{_named("parameter", name): list(p.shape) for name, p in told.items()},
-        **{_named("buffer", name): list(b.shape) for name, b in buffers.items()},
-        **{f"requires_grad of {name}": p.requires_grad for name, p in told.items()},
+        **{f"parameter.{name}": list(p.shape) for name, p in own.items()},
+        **{f"buffer.{name}": list(b.shape) for name, b in buffers.items()},
+        **{f"requires_grad.{name}": p.requires_grad for name, p in own.items()},
     }
-
-
-def _named(noun: str, name: str) -> str:
-    return name if name.startswith(noun) else f"{noun} {name}"
 
 
 def round_trip(answer: Any, case: Case, by: str = "") -> Observation:
@@ -182,10 +111,10 @@ def round_trip(answer: Any, case: Case, by: str = "") -> Observation:
     saved = copy.deepcopy(first.module.state_dict())
     second = build(answer, replace(case, state={}, seed=case.seed + 1))
     second.module.load_state_dict(saved)
-    keys: Observation = {"list of keys in the state dict": sorted(saved)} if first.told_by(by) == "name" else {}
+    keys: Observation = {"state_dict.keys": sorted(saved)} if first.identified_by(by) == "name" else {}
     return {
         **keys,
-        "change of the output by saving and loading": distance(
+        "change.saved": distance(
             call_for_tensors(evaluating(first).module, case), call_for_tensors(evaluating(second).module, case)
         ),
     }
@@ -198,53 +127,53 @@ def double(answer: Any, case: Case) -> Observation:
     inputs = tuple(t.double() if t.is_floating_point() else t for t in fresh_inputs(case))
     outputs = call_for_tensors(module, case, inputs)
     return {
-        "set of dtypes in the state dict": [*sorted({str(t.dtype) for t in module.state_dict().values()})],
-        "dtype of the output": ", ".join(str(output.dtype) for output in outputs),
+        "state_dict.dtypes": [*sorted({str(t.dtype) for t in module.state_dict().values()})],
+        "dtype.output": ", ".join(str(output.dtype) for output in outputs),
     }
 
 
 def side_effects(answer: Any, case: Case) -> Observation:
-    """What a call leaves behind: in its input, in the next call, in a deep copy, and in evaluation mode."""
+    """What a call changes: its input, the next call, a deep copy, and the output in evaluation mode."""
     built = build(answer, case, all_of_state=False)
     inputs = fresh_inputs(case)
     first = detached(call_for_tensors(built.module, case, inputs))
     copied = copy.deepcopy(built.module)
     return {
-        "change of the input": distance(inputs, case.inputs),
-        "change of the output at a second call": distance(call_for_tensors(built.module, case), first),
-        "change of the output in a deep copy": distance(call_for_tensors(copied, case), first),
-        "change of the output in evaluation mode": distance(
-            call_for_tensors(evaluating(Built(copied, {})).module, case), first
-        ),
+        "change.input": distance(inputs, case.inputs),
+        "change.second_call": distance(call_for_tensors(built.module, case), first),
+        "change.deepcopy": distance(call_for_tensors(copied, case), first),
+        "change.evaluation": distance(call_for_tensors(evaluating(Built(copied, {})).module, case), first),
     }
 
 
 def modes(answer: Any, case: Case) -> Observation:
     """Two calls in training mode, then two in evaluation mode: the outputs, and the buffers after each.
 
-    The second call of each mode gets the input plus 1, so that what a call has learned shows in the next.
+    The second call of each mode gets the input plus 1, so that the next output shows what a call has changed.
     """
     built = build(answer, case)
-    seen: Observation = {}
+    observed: Observation = {}
     for mode in ("training", "evaluation"):
         built.module.train(mode == "training")
         for number, shift in enumerate((0, 1), start=1):
             moved = [t + shift if t.is_floating_point() else t for t in fresh_inputs(case)]
-            moment = f"after call {number} in {mode}"
-            seen[f"output {moment}"] = [*detached(call_for_tensors(built.module, case, moved))]
+            observed[f"{mode}.{number}.output"] = [*detached(call_for_tensors(built.module, case, moved))]
             for name, buffer in built.buffers().items():
-                seen[f"buffer {name} {moment}"] = buffer.clone()
+                observed[f"{mode}.{number}.buffer.{name}"] = buffer.clone()
     active = [m for m in {id(m): m for whole in built.modules for m in whole.modules()}.values() if m.training]
-    seen["number of modules still in training after eval()"] = len(active)
-    return seen
+    observed["still_training"] = len(active)
+    return observed
 
 
 def optimizer(answer: Any, case: Case, by: str = "") -> Observation:
     """What two steps of gradient descent change: every parameter and buffer, and the output afterwards."""
     built = build(answer, case)
-    told: dict[str, Tensor] = {**built.parameters(by), **built.buffers(by)}
+    tensors: dict[str, Tensor] = {
+        **{f"trained.parameter.{name}": p for name, p in built.parameters(by).items()},
+        **{f"trained.buffer.{name}": b for name, b in built.buffers(by).items()},
+    }
     trained = list(built.module.parameters())
-    for _ in range(2):  # by hand: the first use of torch.optim imports for more than a second
+    for _ in range(2):  # without torch.optim, which takes more than a second to import
         built.module.zero_grad()
         total = along_a_direction(call_for_tensors(built.module, case), case.seed)
         if total is not None:
@@ -254,8 +183,8 @@ def optimizer(answer: Any, case: Case, by: str = "") -> Observation:
                 if parameter.grad is not None:
                     parameter -= 0.1 * parameter.grad
     return {
-        **{f"value of {name} after two steps of training": t.detach().clone() for name, t in told.items()},
-        "output after two steps of training": [*detached(call_for_tensors(evaluating(built).module, case))],
+        **{key: t.detach().clone() for key, t in tensors.items()},
+        "trained.output": [*detached(call_for_tensors(evaluating(built).module, case))],
     }
 
 
@@ -267,7 +196,7 @@ def batch(answer: Any, case: Case) -> Observation:
         call_for_tensors(module, case, [t[i : i + 1] for t in fresh_inputs(case)]) for i in range(len(case.inputs[0]))
     ]
     together = [torch.cat(members) for members in zip(*alone, strict=True)]
-    return {"difference between a batch and its samples one by one": distance(whole, together)}
+    return {"batch.difference": distance(whole, together)}
 
 
 def sharing(answer: Any, case: Case) -> Observation:
@@ -276,10 +205,10 @@ def sharing(answer: Any, case: Case) -> Observation:
     once = list(module.parameters())
     memory = [p.untyped_storage().data_ptr() for p in once]
     return {
-        "number of parameters, each counted once": len(once),
-        "number of names for parameters": len(list(module.named_parameters(remove_duplicate=False))),
-        "number of trained numbers": sum(p.numel() for p in once),
-        "number of parameters that share their memory": len(memory) - len(set(memory)),
+        "count.parameters": len(once),
+        "count.names": len(list(module.named_parameters(remove_duplicate=False))),
+        "count.numbers": sum(p.numel() for p in once),
+        "count.shared_memory": len(memory) - len(set(memory)),
     }
 
 
@@ -289,32 +218,32 @@ def hooks(answer: Any, case: Case, of: str = "", by: str = "") -> Observation:
     Args:
         answer: the student's.
         case: the case.
-        of: the name of a class in `nn`: only sub-modules of it, told by their order.
-        by: how the sub-modules are told otherwise, ``"name"`` or ``"part"``.
+        of: the name of a class in `nn`: only sub-modules of it, identified by their order.
+        by: how the sub-modules are identified otherwise, ``"name"`` or ``"part"``.
     """
     built = build(answer, case)
     if of:
         wanted = [m for m in built.module.modules() if isinstance(m, getattr(nn, of))]
-        watched = {f"nn.{of} number {k}": m for k, m in enumerate(wanted)}
-    elif built.told_by(by) == "part":
-        watched = {f"`{name}`": m for name, m in built.parts.items()}
+        watched = {f"calls.class.{of}.{k}": m for k, m in enumerate(wanted)}
+    elif built.identified_by(by) == "part":
+        watched = {f"calls.module.{name}": m for name, m in built.parts.items()}
     else:
-        watched = {f"`{name}`": m for name, m in built.module.named_modules() if name}
+        watched = {f"calls.module.{name}": m for name, m in built.module.named_modules() if name}
     calls = dict.fromkeys(watched, 0)
 
-    def counting(name: str) -> Callable[..., None]:
+    def counting(key: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            calls[name] += 1
+            calls[key] += 1
 
         return hook
 
-    handles = [module.register_forward_hook(counting(name)) for name, module in watched.items()]
+    handles = [module.register_forward_hook(counting(key)) for key, module in watched.items()]
     try:
         call(built.module, case)
     finally:
         for handle in handles:
             handle.remove()
-    return {f"number of calls, with hooks, of {name}": count for name, count in calls.items()}
+    return {**calls}
 
 
 def growth(answer: Any, case: Case, of: str = "operators", times: int = 4) -> Observation:
@@ -339,10 +268,10 @@ def growth(answer: Any, case: Case, of: str = "operators", times: int = 4) -> Ob
             ops(lambda m=module, x=given: call(m, case, x)).total
             for module, given in ((small, inputs), (large, more))
         )
-        return {f"number of further operators for a size {times} times as large": max(0, after - before)}
+        return {f"growth.operators.{times}": max(0, after - before)}
     before, after = _work(lambda: call(small, case, inputs)), _work(lambda: call(large, case, more))
     power = math.log(max(after, 1) / max(before, 1)) / math.log(times)
-    return {"power of the size with which the work grows": round(power)}
+    return {"growth.power": round(power)}
 
 
 class _Work(TorchDispatchMode):
@@ -362,7 +291,8 @@ class _Work(TorchDispatchMode):
         return result
 
 
-_Work.__torch_dispatch__ = inspect.unwrap(_Work.__torch_dispatch__)  # type: ignore[method-assign] # as in looking.py
+# As in `inspection`: PyTorch's wrapper of this method imports a compiler at the first operator.
+_Work.__torch_dispatch__ = inspect.unwrap(_Work.__torch_dispatch__)  # type: ignore[method-assign]
 
 
 def _work(run: Callable[[], object]) -> int:
@@ -382,7 +312,7 @@ def graphs(answer: Any, case: Case) -> Observation:
         return graph.forward
 
     torch._dynamo.reset()
-    # What a guard costs is measured behind flushed caches, for a log that nobody reads: half of the time.
+    # PyTorch measures the cost of each guard for a log that is not read here; this takes half of the time.
     guards: Any = torch._dynamo.guards
     measure = guards.profile_guard_manager
     guards.profile_guard_manager = lambda *_: 0.0
@@ -396,42 +326,45 @@ def graphs(answer: Any, case: Case) -> Observation:
     finally:
         guards.profile_guard_manager = measure
         torch._dynamo.reset()
-    return {"graph break": broken or "none", "number of graphs": traced, "output": outputs}
+    return {"graph_break": broken or "none", "graphs": traced, "output": outputs}
 
 
-def initial_values(answer: Any, case: Case, of: Sequence[str] = (), anew: bool = False) -> Observation:
-    """How a fresh module's numbers are distributed; coarse enough to be the same for every seed.
+def initial_values(answer: Any, case: Case, of: Sequence[str] = (), another_seed: bool = False) -> Observation:
+    """How a fresh module's numbers are distributed, so coarsely that it is the same for every seed.
 
     Args:
         answer: the student's.
         case: the case; its state is not loaded.
-        of: paths of the tensors to look at, registered or not; all parameters if empty.
-        anew: whether to say, too, if a module that is made under another seed has the same numbers.
+        of: paths of the tensors to observe, registered or not; all parameters if empty.
+        another_seed: whether to observe, too, if a module that is made under another seed has the same numbers.
     """
 
     def numbers(seed: int) -> dict[str, Tensor]:
         built = build(answer, replace(case, state={}, seed=seed))
-        return {f"`{path}`": built.at(path) for path in of} if of else {**built.parameters()}
+        return {path: built.at(path) for path in of} if of else {**built.parameters()}
 
     tensors = numbers(case.seed)
-    seen: Observation = {f"spread of {name}": _spread(t.detach().double()) for name, t in tensors.items()}
-    if anew:
+    observed: Observation = {}
+    for name, tensor in tensors.items():
+        observed |= _spread(name, tensor.detach().double())
+    if another_seed:
         for name, other in numbers(case.seed + 1).items():
-            seen[f"answer to whether another one has the same {name}"] = torch.equal(tensors[name], other)
-    return seen
+            observed[f"same_numbers.{name}"] = torch.equal(tensors[name], other)
+    return observed
 
 
-def _spread(numbers: Tensor) -> dict[str, Value]:
+def _spread(name: str, numbers: Tensor) -> Observation:
+    """Statistics of a tensor; those of a matrix in units of 1/√(rows + columns)."""
     is_matrix = numbers.dim() == 2
     scaled = numbers * math.sqrt(sum(numbers.shape)) if is_matrix else numbers
-    unit = " in units of 1/√(rows + columns)" if is_matrix else ""
+    kind = "scaled_spread" if is_matrix else "spread"
     # As bfloat16, the dtype whose tolerance is 2 %.
     return {
-        f"smallest entry{unit}": scaled.min().bfloat16(),
-        f"largest entry{unit}": scaled.max().bfloat16(),
-        f"mean of |w|{unit}": scaled.abs().mean().bfloat16(),
-        f"root of the mean of w²{unit}": scaled.square().mean().sqrt().bfloat16(),
-        "share of entries above 0": (scaled > 0).double().mean().bfloat16(),
+        f"{kind}.smallest.{name}": scaled.min().bfloat16(),
+        f"{kind}.largest.{name}": scaled.max().bfloat16(),
+        f"{kind}.mean_magnitude.{name}": scaled.abs().mean().bfloat16(),
+        f"{kind}.root_mean_square.{name}": scaled.square().mean().sqrt().bfloat16(),
+        f"spread.share_positive.{name}": (scaled > 0).double().mean().bfloat16(),
     }
 
 
@@ -443,7 +376,7 @@ PROBES: dict[str, Probe] = {
     )
 }
 
-# Modules that a probe imports when it is used for the first time, which takes seconds.
+# Modules that a probe imports when it is first used, which takes seconds.
 NEEDS: dict[str, tuple[str, ...]] = {"graphs": ("torch._dynamo",)}
 # Probes that take longer than others, and how many times as long they may take: compiling is slow.
 TIMES_AS_LONG: dict[str, int] = {"graphs": 3}

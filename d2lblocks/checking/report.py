@@ -1,4 +1,7 @@
-"""Verdicts as a table that a student can act on: HTML in a notebook and in feedback, text in a terminal."""
+"""Reports: verdicts in words, as a table that a student can act on.
+
+In: the verdicts on an answer, or why there are none. Out: HTML for notebooks and feedback, text for terminals.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,20 @@ from dataclasses import dataclass, field
 from html import escape
 
 from d2lblocks.checking.exercise import Known
-from d2lblocks.checking.judge import Verdict
+from d2lblocks.checking.judge import Status, Verdict
 from d2lblocks.tables import Table, with_code
 
 MISTAKES_PAGE = "guides/mistakes.html"
 _WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
-_SIGNS = {"pass": "✓", "fail": "✗", "error": "✗", "timeout": "⧖", "crash": "✗", "memory": "✗", "unanswered": "○"}
+_SIGNS = {
+    Status.PASSED: "✓",
+    Status.FAILED: "✗",
+    Status.ERROR: "✗",
+    Status.TIMEOUT: "⧖",
+    Status.CRASH: "✗",
+    Status.MEMORY: "✗",
+    Status.UNANSWERED: "○",
+}
 
 
 def anchor(exercise: str, mistake: str) -> str:
@@ -25,12 +36,19 @@ def _plain(points: float) -> str:
     return f"{points:g}"
 
 
+def explain(verdict: Verdict) -> str:
+    """What was observed, what was expected, and in which case, in one text; empty if there is nothing to say."""
+    if verdict.is_repeated:
+        return "As above."
+    return f"{verdict.message} (case: {verdict.case})" if verdict.case is not None else verdict.message
+
+
 def _lines(verdict: Verdict) -> Iterator[str]:
     """A verdict for a terminal."""
     points = f"{_plain(verdict.points)}/{_plain(verdict.check.points)}"
     yield f"{_SIGNS[verdict.status]} {points:>5}  {verdict.check.title}"
     if verdict.message:
-        yield textwrap.fill(verdict.message, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
+        yield textwrap.fill(explain(verdict), _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Report:
         verdicts: one for each check.
         known: the mistake, if it is a known one.
         printed: what the answer printed while it was checked.
-        problem: why nothing could be checked; then there are no verdicts.
+        problem: why nothing could be checked; then there are no verdicts. None if there are.
         worth: the points of the exercise, where there are no verdicts to add up.
         remark: a line for the foot, such as the seed of the secret cases.
         as_number: whether the plain-text form in a notebook is the number of points; nbgrader reads that as partial
@@ -56,7 +74,7 @@ class Report:
     verdicts: Sequence[Verdict] = ()
     known: Known | None = None
     printed: str = ""
-    problem: str = ""
+    problem: str | None = None
     worth: float = 0.0
     remark: str = ""
     as_number: bool = False
@@ -77,12 +95,12 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether every check passed."""
-        return not self.problem and all(verdict.status == "pass" for verdict in self.verdicts)
+        return not self.problem and all(verdict.passed for verdict in self.verdicts)
 
     @property
     def unanswered(self) -> bool:
-        """Whether the answer is still the stub, as far as one can see: it says so, and earns nothing."""
-        return self.points == 0 and any(verdict.status == "unanswered" for verdict in self.verdicts)
+        """Whether the answer seems to be still the stub: it raises what the stub raises, and earns nothing."""
+        return self.points == 0 and any(verdict.status is Status.UNANSWERED for verdict in self.verdicts)
 
     @property
     def state(self) -> str:
@@ -91,7 +109,7 @@ class Report:
             return self.problem
         if self.unanswered:
             return "○ not answered yet"
-        missed = sum(verdict.status != "pass" for verdict in self.verdicts)
+        missed = sum(not verdict.passed for verdict in self.verdicts)
         return f"✗ {missed} of {len(self.verdicts)} checks fail" if missed else "✓ complete"
 
     @property
@@ -112,7 +130,7 @@ class Report:
         return f"{MISTAKES_PAGE}#{anchor(self.name, known.id)}"
 
     def _link(self, place: str, words: str = "") -> str:
-        """A link to a place such as ``"custom_layers.html#custom-layers-hooks"``; its words are of use without it."""
+        """A link to a place such as ``"custom_layers.html#custom-layers-hooks"``."""
         page, _, label = place.partition(".html#")
         chapter = page.rpartition("/")[2].replace("_", " ")
         section = label.replace("-", " ").removeprefix(f"{chapter} ")
@@ -132,7 +150,7 @@ class Report:
         ]
         if any(v.message for v in self.verdicts):
             headings.append("what to look at")
-            rows = [[*row, v.message] for row, v in zip(rows, self.verdicts, strict=True)]
+            rows = [[*row, explain(v)] for row, v in zip(rows, self.verdicts, strict=True)]
         return Table(headings, rows)
 
     def __repr__(self) -> str:
@@ -178,8 +196,8 @@ _BAR = 24  # characters
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a student is in an assignment: a table and a bar.
+class AssignmentReport:
+    """The results of an assignment so far: a table and a bar.
 
     Attributes:
         reports: one for each exercise, in the order of the notebook.

@@ -1,6 +1,7 @@
 """Observe: run a probe on an answer that may misbehave in any way.
 
-Whatever it raises becomes part of the observation, what it prints is caught, and it is stopped when its time is up.
+In: an answer, the name of a probe, a case and a time limit. Out: the observation, and what the answer printed. What
+the answer raises becomes part of the observation. It is stopped when its time is up.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from d2lblocks.checking.calling import NoTensorReturned
 from d2lblocks.checking.case import Case
 from d2lblocks.checking.limits import WALL_CLOCK_FACTOR, OutOfTime, run_within
-from d2lblocks.checking.observation import BadObservation, Observation, decode_observation, encode
+from d2lblocks.checking.observation import (
+    BadObservation,
+    FailureKind,
+    Observation,
+    decode_observation,
+    encode,
+    failure,
+)
 from d2lblocks.checking.probes import NEEDS, PROBES
 from d2lblocks.checking.settings import in_words, usual_settings
 from d2lblocks.checking.source_lines import students_line
 
 
 @contextlib.contextmanager
-def _nobody_answers() -> Iterator[None]:
+def _no_input() -> Iterator[None]:
     """Make `input` and `breakpoint` fail at once: in a notebook they would wait for an answer that cannot come."""
 
     def refuse(*args: object, **kwargs: object) -> None:
@@ -43,10 +52,10 @@ _prepared: set[str] = set()
 
 
 def prepare(probe: str) -> None:
-    """Do once what is slow the first time, so that it is not done while the clock of an answer runs.
+    """Do once what is slow the first time, so that it does not count towards the time of an answer.
 
     Args:
-        probe: its name. `observe` does this by itself; it is for whoever has a clock of their own.
+        probe: its name. `observe` does this by itself; it is for callers that measure time themselves.
     """
     if probe in NEEDS and probe not in _prepared:
         _prepared.add(probe)
@@ -67,9 +76,9 @@ def observe(
 
     Returns:
         The observation, and what the answer printed, with a sentence about settings of the process that it changed.
-        An exception gives an observation with the one key ``"raised"``:
-        a dict with `type`, `bases` (the names of the classes that it is derived from), `message` and `line`, the
-        student's line where it came from. Running out of time is the type ``"OutOfTime"``.
+        An exception gives an observation with the one key ``"raised"``: a dict with `type`, `bases` (the names of the
+        classes that it is derived from), `message` and `line`, the student's line where it came from. If the answer
+        failed without an exception of its own, the `type` is a `FailureKind`.
     """
     form, printed = observe_form(answer, probe, case, seconds, options)
     return decode_observation(form), printed
@@ -83,7 +92,7 @@ def observe_form(
     printed = io.StringIO()
     with (
         usual_settings() as left,
-        _nobody_answers(),
+        _no_input(),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
     ):
@@ -96,41 +105,30 @@ def observe_form(
         except KeyboardInterrupt:
             raise
         except OutOfTime as error:
-            why = f"while it imported {error}, which takes too long" if str(error) else f"after {seconds:.1f} s"
-            form = _raised({"type": "OutOfTime", "message": f"stopped {why}", "line": ""})
+            why = (
+                f"while it imported {error}, which takes too long" if str(error) else f"after {round(seconds, 1):g} s"
+            )
+            form = encode(failure(FailureKind.TIMEOUT, f"was stopped {why}"))
         except BadObservation as error:
-            form = _raised({"type": "BadObservation", "message": f"{error}", "line": ""})
+            form = encode(failure(FailureKind.BAD_OBSERVATION, str(error)))
+        except NoTensorReturned as error:
+            form = encode(failure(error.kind, str(error)))
         except BaseException as error:  # SystemExit too: nothing that an answer raises may end the grading
-            form = _raised(_describe(error))
+            form = encode({"raised": _describe_exception(error)})
     remark = in_words("Your answer", left)
     return form, printed.getvalue() + (f"{remark}\n" if remark else "")
 
 
-def _raised(what: Observation) -> Any:
-    return encode({"raised": what})
-
-
-# Kinds of "raised" after which nothing more can be learnt from the same check: the answer had to be stopped, or it
-# took down the process that it ran in.
-ENDINGS = ("OutOfTime", "Crash", "OutOfMemory")
-
-
-def was_ended(observation: Observation) -> bool:
-    """Whether an answer was ended from outside, or ended its process."""
-    raised = observation.get("raised")
-    return isinstance(raised, dict) and raised.get("type") in ENDINGS
-
-
 def describe(answer: Any) -> Observation:
-    """What sort of thing an answer is, before it is tried."""
+    """What kind of object an answer is, before it is tried: `is_module`, `is_callable` and the name of its `type`."""
     return {
-        "is a module": isinstance(answer, nn.Module),
-        "can be called": callable(answer),
+        "is_module": isinstance(answer, nn.Module),
+        "is_callable": callable(answer),
         "type": type(answer).__name__,
     }
 
 
-def _describe(error: BaseException) -> Observation:
+def _describe_exception(error: BaseException) -> Observation:
     try:
         message = str(error)[:300]
     except Exception:

@@ -1,4 +1,7 @@
-"""Which line of a student's an exception came from."""
+"""Which of the student's lines an exception came from.
+
+In: an exception. Out: one line of source.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def students_line(error: BaseException) -> str:
 
 
 def _own_line(frame: FrameType, number: int) -> str:
-    """A line of a frame, if it stands in a cell of the notebook or in a file of the notebook's folder."""
+    """A line of a frame, if it is in a cell of the notebook or in a file of the notebook's folder."""
     code = frame.f_code
     name = os.path.abspath(code.co_filename)
     if name.startswith(_LIBRARIES):

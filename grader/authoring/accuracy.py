@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2lblocks.checking.calling import along_a_direction, call, fresh_inputs, tensors_in
 from d2lblocks.checking.case import Case, build
-from d2lblocks.checking.check import conclude, examine, observe_all
+from d2lblocks.checking.compare import TOLERANCE
 from d2lblocks.checking.exercise import Exercise
-from d2lblocks.checking.judge import TOLERANCE
 from d2lblocks.checking.observation import Observation, Value
-from d2lblocks.checking.probes import along_a_direction, call, fresh_inputs, tensors_in
+from d2lblocks.checking.pipeline import conclude, examine, observe_all
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
 from grader.authoring.catalogue import Mistake
@@ -133,7 +133,7 @@ def try_mistake(source: ExerciseSource, mistake: Mistake, exercises: Sequence[Ex
     """Whether a wrong answer fails just what it must, and whether it is told its own message, in every exercise."""
     # Defined anew each time: one may keep something from call to call.
     reports = [examine(exercise, define(mistake.source, source.defines)) for exercise in exercises]
-    caught = all({v.check.id for v in r.verdicts if v.status != "pass"} == set(mistake.fails) for r in reports)
+    caught = all({v.check.id for v in r.verdicts if not v.passed} == set(mistake.fails) for r in reports)
     return caught, all(r.known is not None and r.known.id == mistake.id for r in reports)
 
 

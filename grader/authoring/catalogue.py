@@ -46,13 +46,11 @@ from typing import NoReturn
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from grader.errors import CatalogueError
+
 MISTAKES, RIGHT_ANSWERS = "Mistakes", "Right answers"
 FIELDS = ("id", "fails", "read")
 MESSAGE, WHY, REMEDY = "What happens.", "Why.", "What to do."
-
-
-class CatalogueError(ValueError):
-    """A catalogue that cannot be read. The text names the file and the line, and says what to change."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lblocks.checking.case import Case, normal
-from d2lblocks.checking.check import observe_all
+from d2lblocks.checking.digest import digest_case
 from d2lblocks.checking.exercise import Check, Exercise, Known
 from d2lblocks.checking.observation import Observation
+from d2lblocks.checking.pipeline import observe_all
 from d2lblocks.checking.probes import NEEDS
 from d2lblocks.checking.runner import observe
 from grader.authoring.catalogue import Catalogue, Mistake, read_catalogue
@@ -154,8 +155,11 @@ class ExerciseSource:
         for mistake in self.mistakes:
             answer = define(mistake.source, self.defines)
             observed, _ = observe_all(public, partial(observe, answer), seconds=REFERENCE_TIMEOUT)
-            seen = {check: tuple(observed[check]) for check in sorted(mistake.fails)}
-            known.append(Known(mistake.id, mistake.title, mistake.message, mistake.see, seen))
+            digests = {
+                check: tuple(map(digest_case, observed[check], public.expected[check]))
+                for check in sorted(mistake.fails)
+            }
+            known.append(Known(mistake.id, mistake.title, mistake.message, mistake.see, digests))
         return tuple(known)
 
 

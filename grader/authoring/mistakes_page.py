@@ -1,28 +1,44 @@
-"""The book's page of common mistakes, made from the catalogues."""
+"""The book's page of common mistakes, made from the catalogues and the release.
+
+In: the assignments, each with its `public.json`. Out: `book/guides/mistakes.md`, which is not in the repository. What
+the checks say of each mistake is kept in a cache.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
+import functools
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from d2lblocks.checking.check import examine
-from d2lblocks.checking.report import anchor
+import torch
+
+import d2lblocks
+from d2lblocks.checking.exercise import Exercise
+from d2lblocks.checking.pipeline import examine
+from d2lblocks.checking.public import read_public
+from d2lblocks.checking.report import Report, anchor, explain
 from grader.authoring.catalogue import Mistake
-from grader.authoring.exercise import Assignment, define
+from grader.authoring.exercise import Assignment, ExerciseSource, assignments, define
+from grader.errors import ReleaseError
+from grader.files.atomic import PUBLIC_FILE, umask, write_file
 
 _HEAD = """\
-<!-- Made by `python -m grader mistakes` from the catalogues in solutions/; changes belong there. -->
+<!-- Made by `python -m grader mistakes` from the catalogues, solutions/*/*.md. Change those, not this page. -->
 
 # Common mistakes
 
-What goes wrong again and again, exercise by exercise: the code, what one observes, how it comes about, and the way
-out. Every entry is a program that the tests run: what is *observed* here is what the checks said about it. When a
-check recognises one of these in your answer, it tells you so and points here.
+These are the mistakes that the checks of the exercises recognise. For each you find the code, what the checks
+observe, why it happens, and what to do. When a check recognises one of them in your answer, it tells you so and links
+to this page. Every entry is a program, and the tests run it.
 
-Only the lines that matter are shown; `...` stands for what is as it should be.
+The code shows only the lines that matter; `...` stands for lines that are right.
 """
 
 
@@ -37,27 +53,111 @@ def in_the_books_order(folders: Iterable[Path], toc: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: [*chapters, folder.name].index(folder.name))
 
 
-def mistakes_page(assignments: Iterable[Assignment]) -> str:
+def mistakes_page(chosen: Iterable[Assignment], releases: Path, cache: Path | None = None, jobs: int = 1) -> str:
     """The page as MyST Markdown: a part for each exercise, an entry for each mistake.
 
+    Each wrong answer runs, and the checks say what they observe.
+
     Args:
-        assignments: in the order of the page.
+        chosen: in the order of the page; those that are not released are left out.
+        releases: nbgrader's release directory.
+        cache: a file that keeps what the checks said, so that only what has changed runs again.
+        jobs: how many exercises run at a time.
 
     Raises:
         CatalogueError: a catalogue cannot be read.
+        ReleaseError: an exercise is not released.
+        ValueError: a release cannot be read.
     """
+    found: list[tuple[Assignment, ExerciseSource, Exercise]] = []
+    for assignment in chosen:
+        file = releases / assignment.name / "public.json"
+        if file.is_file():
+            public = read_public(file).exercises
+            for name, source in assignment.exercises.items():
+                if name not in public:
+                    raise ReleaseError(f"{name} is not released; first: python -m grader release {assignment.name}")
+                found.append((assignment, source, public[name]))
+    observed = _observed_by_key([(source, exercise) for _, source, exercise in found], cache, jobs)
     parts = [_HEAD]
-    for assignment in assignments:
+    for assignment, source, exercise in found:
         chapter = assignment.name.replace("_", " ").capitalize()
-        for source in assignment.exercises.values():
-            parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
-            right = list(source.right_answers.values())
-            exercise = source.exercise()
-            for mistake in source.mistakes:
-                report = examine(exercise, define(mistake.source, source.defines))
-                observed = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
-                parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), observed))
+        parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
+        right = list(source.right_answers.values())
+        for mistake in source.mistakes:
+            lines = observed[_key(exercise, mistake)]
+            parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), lines))
     return "\n".join(parts)
+
+
+def _observed_by_key(
+    found: Sequence[tuple[ExerciseSource, Exercise]], cache: Path | None, jobs: int
+) -> dict[str, list[str]]:
+    """What the checks say of each mistake, by `_key`."""
+    kept: dict[str, list[str]] = {}
+    if cache is not None and cache.is_file():
+        kept = json.loads(cache.read_text(encoding="utf-8"))
+    keys = [{_key(exercise, mistake): mistake for mistake in source.mistakes} for source, exercise in found]
+    new = [
+        (exercise, source.defines, {key: mistake.source for key, mistake in own.items() if key not in kept})
+        for (source, exercise), own in zip(found, keys, strict=True)
+    ]
+    new = [each for each in new if each[2]]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for observed in pool.map(_observe, *zip(*new, strict=True)) if new else ():
+            kept |= observed
+    kept = {key: kept[key] for own in keys for key in own}
+    if cache is not None and new:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_file(cache, json.dumps(kept).encode(), PUBLIC_FILE & ~umask())
+    return kept
+
+
+def _key(exercise: Exercise, mistake: Mistake) -> str:
+    """What the observations of a mistake depend on: its code, the exercise, and the code that checks."""
+    said = json.dumps([_code_that_checks(), exercise.to_json(), mistake.source])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@functools.cache
+def _code_that_checks() -> str:
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(Path(d2lblocks.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _observe(exercise: Exercise, defines: str, sources: dict[str, str]) -> dict[str, list[str]]:
+    torch.set_num_threads(1)
+    return {key: _lines(examine(exercise, define(source, defines))) for key, source in sources.items()}
+
+
+def _lines(report: Report) -> list[str]:
+    return [f"- {verdict.check.title}: {explain(verdict)}" for verdict in report.verdicts if verdict.message]
+
+
+def write_mistakes_page(solutions: Path, releases: Path, toc: Path, to: Path, cache: Path, jobs: int) -> None:
+    """Write the page of all assignments, unless a file says the same already.
+
+    Args:
+        solutions: nbgrader's source directory.
+        releases: nbgrader's release directory.
+        toc: the book's `_toc.yml`, for the order.
+        to: the file.
+        cache: as for `mistakes_page`.
+        jobs: as for `mistakes_page`.
+
+    Raises:
+        CatalogueError: a catalogue cannot be read.
+        ReleaseError: an exercise is not released.
+        ValueError: a release cannot be read.
+        OSError: the file cannot be written.
+    """
+    known = {assignment.name: assignment for assignment in assignments(solutions)}
+    in_order = in_the_books_order((solutions / name for name in known), toc)
+    page = mistakes_page((known[folder.name] for folder in in_order), releases, cache, jobs)
+    if not same(page, to):
+        write_file(to, page.encode(), PUBLIC_FILE & ~umask())
 
 
 def same(page: str, path: Path) -> bool:
@@ -98,7 +198,7 @@ def excerpt(wrong: str, right: Sequence[str]) -> str:
         wrong: the source of the wrong answer.
         right: sources of right answers.
     """
-    lines = wrong.strip().splitlines()
+    lines = [line for line in wrong.splitlines() if line.strip()]
     plain = [[*_plain(source)] for source in right]
     nearest = max(plain, key=lambda other: difflib.SequenceMatcher(a=other, b=lines, autojunk=False).ratio())
     shown: set[int] = set()
@@ -122,7 +222,7 @@ def _plain(source: str) -> Iterator[str]:
                 argument.annotation = None
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
-    yield from ast.unparse(tree).replace("'", '"').splitlines()
+    yield from (line for line in ast.unparse(tree).replace("'", '"').splitlines() if line.strip())
 
 
 def _headers(lines: Sequence[str], i: int) -> Iterator[int]:
@@ -136,10 +236,16 @@ def _headers(lines: Sequence[str], i: int) -> Iterator[int]:
 
 
 def _with_gaps(lines: Sequence[str], shown: set[int]) -> Iterator[str]:
-    gap = False
+    """The lines that are shown, `...` for those between, and an empty line between two functions or classes."""
+    gap, depth = False, 0
     for i, line in enumerate(lines):
+        own = len(line) - len(line.lstrip())
         if i in shown:
+            if own < depth and line.lstrip().startswith(("def ", "class ", "@")):
+                yield ""
             yield line
-        elif line.strip() and not gap:
-            yield line[: len(line) - len(line.lstrip())] + "..."
-        gap = i not in shown and (gap or bool(line.strip()))
+            depth = own
+        elif not gap:
+            yield " " * own + "..."
+            depth = own
+        gap = i not in shown

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from d2lblocks.checking.exercise import Public, read_public
-from d2lblocks.checking.judge import compare
+from d2lblocks.checking.compare import agree
+from d2lblocks.checking.digest import same_digests
+from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.observation import Observation, Value
+from d2lblocks.checking.public import Public, read_public
 
 
 def address_of_the_book(folder: Path) -> str:
@@ -40,7 +42,19 @@ def keep_if_same(new: Path, old: Path) -> None:
 
 def same(one: Public, other: Public) -> bool:
     """Whether two releases say the same, by the judge's rule."""
-    return not any(compare(_tree(one), _tree(other)))
+    return agree(_tree(one), _tree(other)) and all(
+        _same_known(exercise, other.exercises[name]) for name, exercise in one.exercises.items()
+    )
+
+
+def _same_known(one: Exercise, other: Exercise) -> bool:
+    """Whether the digests of the known mistakes are the same; `_tree` has the rest of them."""
+    return all(
+        same_digests(digest, its_digest)
+        for known, its in zip(one.known, other.known, strict=True)
+        for check, digests in known.digests.items()
+        for digest, its_digest in zip(digests, its.digests[check], strict=True)
+    )
 
 
 def _tree(public: Public) -> Observation:
@@ -73,7 +87,7 @@ def _tree(public: Public) -> Observation:
             "known": {
                 known.id: [
                     *(known.title, known.message, known.see),
-                    {check: list(seen) for check, seen in known.observed.items()},
+                    {check: len(digests) for check, digests in known.digests.items()},
                 ]
                 for known in exercise.known
             },

@@ -12,16 +12,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nbformat
 
 from grader.authoring.exercise import Assignment, ExerciseSource
 from grader.authoring.fill_in import fill_in, solution_cells
 from grader.files.atomic import make_private, new_folder, write_file
-
-if TYPE_CHECKING:
-    from grader.course import Course
 
 WORTH = "worth.json"  # in the course of a sample class: what its answers are worth
 _NAMES = """
@@ -154,20 +150,22 @@ def hand_in_everybody(made_up: Sequence[Student], releases: Path, to: Path) -> N
                 hand_in(given, released, made / student.name / assignment / notebook)
 
 
-def make_course(root: Path, of: Course) -> None:
+def make_course(root: Path, settings: Path, solutions: Path, course_id: str) -> None:
     """Make an nbgrader course with the settings and the solutions of another one, and with all else of its own.
 
     Args:
         root: its folder.
-        of: the other course.
+        settings: the folder of the other course.
+        solutions: its solutions.
+        course_id: the name of the new course in the gradebook.
 
     Raises:
         OSError: it cannot be written.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     make_private(root)
-    settings, solutions = (os.path.relpath(path, root) for path in (of.root, of.solutions))
-    text = _CONFIG.format(settings=settings, solutions=solutions, course=f"{of.directory.course_id}-sample")
+    paths = {"settings": os.path.relpath(settings, root), "solutions": os.path.relpath(solutions, root)}
+    text = _CONFIG.format(**paths, course=course_id)
     write_file(root / "nbgrader_config.py", text.encode())
 
 

@@ -18,24 +18,22 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from d2lblocks.checking.case import Case
-from d2lblocks.checking.check import problem_with, try_and_judge
 from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.limits import WALL_CLOCK_FACTOR
-from d2lblocks.checking.observation import BadObservation, Observation, decode_observation
-from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.observation import BadObservation, FailureKind, Observation, decode_observation, failure
+from d2lblocks.checking.pipeline import problem_with, try_and_judge
+from d2lblocks.checking.report import AssignmentReport, Report
 from d2lblocks.checking.settings import in_words
 from grader.display import characters
 from grader.display.bounds import bound
 from grader.display.pictures import Pictures
 from grader.grading.outputs import MAX_NAME_LENGTH, cell_outputs, error_stream
+from grader.sandbox import worker_client
 from grader.sandbox.inside.protocol import TOO_LARGE
-from grader.sandbox.worker_client import CELL_TIMEOUT, Answer, WorkerClient, WorkerFailure, size_in_words
+from grader.sandbox.worker_client import Answer, WorkerClient, WorkerFailure, size_in_words
 from grader.sandbox.zygote import WorkerSpec, Zygote
 from grader.submission.repair import Repaired
 
-EXERCISE_TIMEOUT = (
-    30.0  # seconds; more than `check` gives: there are more cases, and other workers run at the same time
-)
 MAX_NOTEBOOK_OUTPUT = 20 * 2**20  # characters of all that a notebook displays
 MAX_PRINTED = 10_000  # characters
 # Bytes of a worker's answers.
@@ -81,7 +79,7 @@ def grade(
                 reports[name] = replace(report, as_number=True, graded=True)
                 cell.outputs = [_result(reports[name], count)]
             elif _shows_progress(cell):
-                cell.outputs = [_result(Progress(tuple(reports.values())), count)]
+                cell.outputs = [_result(AssignmentReport(tuple(reports.values())), count)]
             else:
                 answer = worker.run(cell.source)
                 cell.outputs = cell_outputs(answer, count, pictures)
@@ -139,16 +137,19 @@ def _shows_progress(cell: NotebookNode) -> bool:
 
 def examine(exercise: Exercise, worker: WorkerClient, remark: str) -> Report:
     """Observe an answer on all cases in the worker, and judge it here."""
-    description = worker.ask({"do": "look", "name": exercise.defines}, CELL_TIMEOUT, MAX_DESCRIPTION_BYTES)
+    description = worker.ask(
+        {"do": "look", "name": exercise.defines}, worker_client.CELL_TIMEOUT, MAX_DESCRIPTION_BYTES
+    )
     if isinstance(description, WorkerFailure):
-        problem = f"not checked: {description.message}"
-        return Report(exercise.name, problem=problem, remark=remark, worth=exercise.points)
+        return Report(
+            exercise.name, problem=f"not checked: it {description.message}", remark=remark, worth=exercise.points
+        )
     try:
         described = decode_observation(description.get("answer"))
     except BadObservation:
         described = {}
     if not described:
-        problem = f"{exercise.defines} is not defined; did its cell run without an error?"
+        problem: str | None = f"{exercise.defines} is not defined; did its cell run without an error?"
     else:
         problem = problem_with(exercise, _plain(described))
     if problem:
@@ -173,30 +174,30 @@ def examine(exercise: Exercise, worker: WorkerClient, remark: str) -> Report:
 
     max_bytes = MAX_OBSERVATION_BYTES + MAX_REFERENCE_FACTOR * exercise.largest
     # The answer runs in another process; the time that counts is the time we wait for it.
-    return try_and_judge(exercise, look, EXERCISE_TIMEOUT, 1, lambda: worker.waited, remark)
+    return try_and_judge(exercise, look, worker_client.EXERCISE_TIMEOUT, 1, lambda: worker.waited, remark)
 
 
 def read_observation(answer: Answer) -> tuple[Observation, str]:
     """A worker's answer about a case: the observation, and what was printed. It may be anything."""
     if TOO_LARGE in answer:
         message = f"{size_in_words(answer)}, far more than an answer can need"
-        return {"raised": {"type": "BadObservation", "message": message, "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, message), ""
     printed = answer.get("printed")
     try:
         seen = decode_observation(answer.get("seen"))
     except BadObservation as error:
-        return {"raised": {"type": "BadObservation", "message": f"{error}", "line": ""}}, ""
+        return failure(FailureKind.BAD_OBSERVATION, str(error)), ""
     return seen, printed[:MAX_PRINTED] if isinstance(printed, str) else ""
 
 
 def _plain(described: Observation) -> Observation:
     """The description of an answer, with nothing else in it."""
     kind = described.get("type")
-    flags: Observation = {name: described.get(name) is True for name in ("is a module", "can be called")}
+    flags: Observation = {name: described.get(name) is True for name in ("is_module", "is_callable")}
     return {**flags, "type": kind[:MAX_NAME_LENGTH] if isinstance(kind, str) else "thing"}
 
 
-def _result(shown: Report | Progress, count: int) -> NotebookNode:
+def _result(shown: Report | AssignmentReport, count: int) -> NotebookNode:
     data = shown._repr_mimebundle_() if isinstance(shown, Report) else {"text/html": shown._repr_html_()}
     return NotebookNode(
         {"output_type": "execute_result", "data": NotebookNode(data), "metadata": {}, "execution_count": count}

@@ -34,7 +34,7 @@ def cell_outputs(answer: Answer | WorkerFailure, count: int, pictures: Pictures)
     """
     if isinstance(answer, WorkerFailure):
         text = f"This cell {answer.message}."
-        return [NotebookNode(output_type="error", ename=answer.kind, evalue=text, traceback=[text])]
+        return [NotebookNode(output_type="error", ename=answer.kind.value, evalue=text, traceback=[text])]
     if TOO_LARGE in answer:
         return [error_stream(f"(not kept: the outputs of this cell are too large, {size_in_words(answer)})\n")]
     kept: list[NotebookNode] = []

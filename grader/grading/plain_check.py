@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from d2lblocks.checking.check import examine
-from d2lblocks.checking.exercise import read_public
-from d2lblocks.checking.report import Progress, Report
+from d2lblocks.checking.pipeline import examine
+from d2lblocks.checking.public import read_public
+from d2lblocks.checking.report import AssignmentReport, Report
 from grader.authoring.exercise import load
 from grader.files.course_directory import directory_of
 from grader.grading.job import new_seed
@@ -27,14 +27,14 @@ SEED_VARIABLE = "GRADER_SEED"
 _graded: dict[str, Report] = {}
 
 
-def check(name: str = "", answer: Any = None) -> Report | Progress:
+def check(name: str = "", answer: Any = None) -> Report | AssignmentReport:
     """Grade an answer on the public cases and on secret ones.
 
     The secret cases are drawn from the seed in the environment variable `GRADER_SEED`, or from a new one; the report
     names it, so that a grading can be repeated. Without a name: what was graded so far.
     """
     if not name:
-        return Progress(tuple(_graded.values()))
+        return AssignmentReport(tuple(_graded.values()))
     seed = int(os.environ.get(SEED_VARIABLE) or new_seed())
     assignment = Path.cwd().name
     solutions, releases = _folders()

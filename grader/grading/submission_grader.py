@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
-from d2lblocks.checking.exercise import Exercise, read_public
+from d2lblocks.checking.exercise import Exercise
+from d2lblocks.checking.public import read_public
 from grader.authoring.exercise import ExerciseSource, load, points_that_differ
 from grader.errors import GradingError, IsolationError, SandboxError, SubmissionError
 from grader.grading import engine

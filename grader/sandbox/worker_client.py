@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from d2lblocks.checking.observation import Observation
+from d2lblocks.checking.observation import FailureKind, Observation, failure
 from grader.errors import SandboxError
 from grader.sandbox.inside.protocol import (
     TOO_LARGE,
@@ -23,7 +23,9 @@ from grader.sandbox.inside.protocol import (
 )
 from grader.sandbox.zygote import WorkerSpec, Zygote
 
-CELL_TIMEOUT = 30.0  # seconds
+# Seconds that the code of a submission may take.
+CELL_TIMEOUT = 30.0
+EXERCISE_TIMEOUT = 30.0  # more than `check` gives: there are more cases, and other workers run at the same time
 SUBMISSION_TIMEOUT = 180.0
 GRACE_PERIOD = 2.0  # seconds between the moment when an answer is told to stop and the one when its worker is ended
 MAX_WORKERS = 12  # for one submission
@@ -39,25 +41,27 @@ class WorkerFailure:
     """Why there is no answer.
 
     Attributes:
-        kind: `OutOfTime`, `OutOfMemory` or `Crash`, which `d2lblocks.checking.judge` knows.
+        kind: how it failed.
         message: what happened, for the student.
     """
 
-    kind: str
+    kind: FailureKind
     message: str
 
     @property
     def observation(self) -> Observation:
         """The failure as an observation of a case."""
-        return {"raised": {"type": self.kind, "message": self.message, "line": ""}}
+        return failure(self.kind, self.message)
 
 
 _FAILURES = {
-    Ending.MEMORY: WorkerFailure("OutOfMemory", "used too much memory"),
-    Ending.PROCESSES: WorkerFailure("OutOfMemory", "started too many processes"),
-    Ending.TIME: WorkerFailure("OutOfTime", "used too much time of the processor"),
+    Ending.MEMORY: WorkerFailure(FailureKind.MEMORY, "used too much memory"),
+    Ending.PROCESSES: WorkerFailure(FailureKind.MEMORY, "started too many processes"),
+    Ending.TIME: WorkerFailure(FailureKind.TIMEOUT, "used too much time of the processor"),
 }
-_CRASH = WorkerFailure("Crash", "took down the process that it ran in: did it exit, or crash the interpreter?")
+_CRASH = WorkerFailure(
+    FailureKind.CRASH, "took down the process that it ran in: did it exit, or crash the interpreter?"
+)
 
 
 @dataclass
@@ -94,12 +98,12 @@ class WorkerClient:
         if self.waited >= SUBMISSION_TIMEOUT:
             self.end()
             return WorkerFailure(
-                "OutOfTime", f"not run: the notebook had used up its {SUBMISSION_TIMEOUT:g} s before"
+                FailureKind.TIMEOUT, f"was not run: the notebook had used up its {SUBMISSION_TIMEOUT:g} s before"
             )
         if self._received > MAX_SUBMISSION_BYTES:
             self.end()
             return WorkerFailure(
-                "OutOfMemory", f"not run: the notebook had shown more than {megabytes(MAX_SUBMISSION_BYTES)}"
+                FailureKind.MEMORY, f"was not run: the notebook had shown more than {megabytes(MAX_SUBMISSION_BYTES)}"
             )
         if self._channel is None:
             failure = self._start()
@@ -132,7 +136,7 @@ class WorkerClient:
     def _start(self) -> WorkerFailure | None:
         """Start a worker and run the earlier cells again; returns why that failed, if it did."""
         if self._started >= MAX_WORKERS:
-            return WorkerFailure("Crash", "not run: the notebook had crashed too often before")
+            return WorkerFailure(FailureKind.CRASH, "was not run: the notebook had crashed too often before")
         self._started += 1
         self._channel = self.zygote.start_worker(self.spec)
         for message in list(self._done):
@@ -152,7 +156,7 @@ class WorkerClient:
             return answer
         except TimeoutError:
             self.end()
-            return WorkerFailure("OutOfTime", f"stopped after {timeout:g} s")
+            return WorkerFailure(FailureKind.TIMEOUT, f"was stopped after {timeout:g} s")
         except MessageTooLarge as error:
             self._received += error.size
             return {TOO_LARGE: error.size}

@@ -95,6 +95,8 @@ def secret(draw: Random) -> list[Case]:
 
 CUT_OFF = "Something cuts it off: a `.data`, `.detach()`, `.item()` or `no_grad`?"
 
+STAYS_FLOAT32 = "Some tensor stays float32. Is it a plain attribute, or is it made in `forward`?"
+
 EXERCISE = ExerciseSource(
     defines="FixedHiddenMLP",
     checks=(
@@ -104,9 +106,9 @@ EXERCISE = ExerciseSource(
             points=1,
             probe="parameters",
             hints={
-                "parameter*: unexpected": "The only parameters are those of `linear`.",
-                "parameter `linear*: missing": "The Linear is an attribute of the model, called `linear`.",
-                "buffer*: missing": "A tensor that belongs to the model and is never trained is a buffer.",
+                "parameter.*: unexpected": "The only parameters are those of `linear`.",
+                "parameter.linear*: missing": "The Linear is an attribute of the model, called `linear`.",
+                "buffer.*: missing": "A tensor that belongs to the model and is never trained is a buffer.",
             },
         ),
         Check(
@@ -114,21 +116,21 @@ EXERCISE = ExerciseSource(
             title="Its numbers are saved and loaded, the constant ones too",
             points=1,
             probe="round_trip",
-            hints={"list of keys*": "A state dict holds parameters and persistent buffers, and nothing else."},
+            hints={"state_dict.keys: *": "A state dict holds parameters and persistent buffers, and nothing else."},
         ),
         Check(
             id="double",
             title="`.double()` reaches everything",
             points=1,
             probe="double",
-            hints={"*type*": "Some tensor stays float32. Is it a plain attribute, or made anew in `forward`?"},
+            hints={"*dtype*: *": STAYS_FLOAT32, "raised: *type*": STAYS_FLOAT32},
         ),
         Check(
             id="initial",
             title="`rand_weight` is uniform in [0, 1)",
             points=1,
             probe="initial_values",
-            hints={"spread of*": "Which function draws uniformly from [0, 1)?"},
+            hints={"*spread.*: *": "Which function draws uniformly from [0, 1)?"},
             on=("fresh",),
             options={"of": ["rand_weight"]},
         ),
@@ -148,14 +150,14 @@ EXERCISE = ExerciseSource(
             title="Gradients flow through all of it, and into `linear` twice",
             points=1,
             probe="gradients",
-            hints={"gradient*: none": CUT_OFF, "gradient*: missing": CUT_OFF},
+            hints={"gradient.*: none": CUT_OFF, "gradient.*: missing": CUT_OFF},
         ),
         Check(
             id="hooks",
             title="`linear` is called twice",
             points=1,
             probe="hooks",
-            hints={"number of calls*": "Call the module, `self.linear(X)`; then its hooks run."},
+            hints={"calls.*: *": "Call the module, `self.linear(X)`; then its hooks run."},
             options={"of": "Linear"},
         ),
         Check("side_effects", "A call leaves no traces, and the model can be copied", 1, "side_effects"),
@@ -164,7 +166,10 @@ EXERCISE = ExerciseSource(
             title="inf and nan raise a `ValueError`",
             points=1,
             probe="values",
-            hints={"*not raised": "Are all entries finite before the loop begins?", "*end*": "Half of inf is inf."},
+            hints={
+                "*: not raised": "Are all entries finite before the loop begins?",
+                "raised: OutOfTime": "Half of inf is inf.",
+            },
             on=("not finite",),
         ),
     ),

@@ -61,7 +61,7 @@ EXERCISE = ExerciseSource(
             title="Each vector is halved on its own",
             points=2,
             probe="batch",
-            hints={"difference*: values": "Does a vector's neighbour change how often it is halved?"},
+            hints={"batch.difference: values": "Does a vector's neighbour change how often it is halved?"},
             on=("main", "crowd"),
         ),
         Check(
@@ -80,9 +80,7 @@ EXERCISE = ExerciseSource(
             title="The input is left as it was",
             points=1,
             probe="side_effects",
-            hints={
-                "change of the input: *": "An index on the left of `=`, or `/=`, writes into the caller's tensor."
-            },
+            hints={"change.input: *": "An index on the left of `=`, or `/=`, writes into the caller's tensor."},
         ),
         Check(
             id="gradients",
@@ -90,9 +88,9 @@ EXERCISE = ExerciseSource(
             points=2,
             probe="gradients",
             hints={
-                "gradient*: none": "Something cuts it off: a `.data`, `.detach()`, `.item()` or `no_grad`?",
-                "gradient*: nan": "What is the derivative of each of your operators for a zero vector?",
-                "gradient*: values": "If the values are right: k halvings multiply a gradient by 2⁻ᵏ.",
+                "gradient.*: none": "Something cuts it off: a `.data`, `.detach()`, `.item()` or `no_grad`?",
+                "gradient.*: nan": "What is the derivative of each of your operators for a zero vector?",
+                "gradient.*: values": "If the values are right: k halvings multiply a gradient by 2⁻ᵏ.",
             },
             on=("main", "crowd", "vector"),
         ),
@@ -101,7 +99,7 @@ EXERCISE = ExerciseSource(
             title="The number of operators does not grow with the batch",
             points=1,
             probe="growth",
-            hints={"number of further*": "Is there a Python loop over the vectors, or a norm that adds them up?"},
+            hints={"growth.*: *": "Is there a Python loop over the vectors, or a norm that adds them up?"},
             on=("crowd",),
         ),
     ),

@@ -93,9 +93,9 @@ EXERCISE = ExerciseSource(
             points=1,
             probe="values",
             hints={
+                "*another layer*: *": "Is there a random number in it?",
                 "*whether*: values": "A call gives one or the other, for all samples and entries.",
                 "*share*: values": "`drop_prob` is the probability of `X` alone, drawn anew at each call.",
-                "*another layer*": "Is there a random number in it?",
             },
             on=("draw",),
         ),
@@ -105,7 +105,7 @@ EXERCISE = ExerciseSource(
             title="Gradients reach the input and the block, in both modes",
             points=1,
             probe="gradients",
-            hints={"gradient*: none": "Something cuts it off: a `.detach()`, `.item()` or `no_grad`?"},
+            hints={"gradient.*: none": "Something cuts it off: a `.detach()`, `.item()` or `no_grad`?"},
             on=("evaluation", "active"),
         ),
         Check(
@@ -113,7 +113,7 @@ EXERCISE = ExerciseSource(
             title="The block is a part of it and is saved",
             points=1,
             probe="round_trip",
-            hints={"change of the output*": "Is the block assigned to an attribute of the layer?"},
+            hints={"change.saved: *": "Is the block assigned to an attribute of the layer?"},
             on=("evaluation",),
         ),
         Check(
@@ -121,7 +121,7 @@ EXERCISE = ExerciseSource(
             title="The block is called",
             points=1,
             probe="hooks",
-            hints={"number of calls*": "Was it skipped, or was its `forward` called instead of the module?"},
+            hints={"calls.*: *": "Was it skipped, or was its `forward` called instead of the module?"},
             on=("active",),
         ),
         Check(
@@ -129,7 +129,7 @@ EXERCISE = ExerciseSource(
             title="A `drop_prob` outside [0, 1] raises a `ValueError`",
             points=1,
             probe="values",
-            hints={"*not raised": "`drop_prob` is a probability."},
+            hints={"*: not raised": "`drop_prob` is a probability."},
             on=("outside",),
         ),
     ),

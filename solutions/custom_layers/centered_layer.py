@@ -38,14 +38,14 @@ def secret(draw: Random) -> list[Case]:
 
 
 GRADIENTS = {
-    "gradient of input*: none": "Something in `forward` cuts the input off: is there a `.detach()`?",
-    "gradient of input*: values": "If the values are right: the mean depends on every entry, so is it cut off by "
+    "gradient.input.*: none": "Something in `forward` cuts the input off: is there a `.detach()`?",
+    "gradient.input.*: values": "If the values are right: the mean depends on every entry, so is it cut off by "
     "`.detach()`, `.item()` or `.data`?",
 }
 TRACES = {
-    "change of the input: *": "Does an operator ending in `_`, or `-=`, write into the caller's tensor?",
-    "*evaluation mode: *": "The layer does the same in both modes.",
-    "*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
+    "change.input: *": "Does an operator ending in `_`, or `-=`, write into the caller's tensor?",
+    "change.evaluation: *": "The layer does the same in both modes.",
+    "raised: *deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
 }
 SHAPE = {"output: shape": "The output has the shape of the input."}
 CALLS = ("main", "inside")

@@ -48,10 +48,10 @@ PRECISION = {
     "output: values": "If float32 is right: was something on the way computed in single precision?",
 }
 SHORT = {"output: shape": "1 // 2 is 0: the output has shape `(..., 0)`."}
-CUT = {"gradient of input*: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"}
+CUT = {"gradient.input.*: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"}
 TRACES = {
-    "change of the input: *": "Does an operator ending in `_`, or `*=`, write into the caller's tensor?",
-    "*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
+    "change.input: *": "Does an operator ending in `_`, or `*=`, write into the caller's tensor?",
+    "raised: *deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
 }
 CALLS = ("main", "inside")
 

@@ -33,17 +33,17 @@ def secret(draw: Random) -> list[Case]:
 CUT = "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"
 PLAIN = "Parameters and buffers are saved and cast; a plain tensor is neither."
 PARAMETERS = {
-    "parameter*: missing": "A module notices a tensor when an `nn.Parameter` is assigned to an attribute of `self`.",
-    "parameter `weight`: *": "`weight` has shape (in_units, units).",
-    "buffer*: unexpected": "A buffer is not trained.",
+    "parameter.*: missing": "A module notices a tensor when an `nn.Parameter` is assigned to an attribute of `self`.",
+    "parameter.weight: *": "`weight` has shape (in_units, units).",
+    "buffer.*: unexpected": "A buffer is not trained.",
 }
 VALUES = {
     "output: shape": "`(..., in_units) -> (..., units)`, with any number of leading dimensions.",
     "output: values": "Are the ReLU, the bias and the order of the product as in the formula?",
 }
 TRACES = {
-    "*evaluation mode: *": "The layer does the same in both modes.",
-    "*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
+    "change.evaluation: *": "The layer does the same in both modes.",
+    "raised: *deepcopy*": "Does an attribute of `self` keep a tensor from the last call?",
 }
 
 EXERCISE = ExerciseSource(
@@ -52,10 +52,10 @@ EXERCISE = ExerciseSource(
         Check("parameters", "`weight` and `bias` are its parameters", 1, "parameters", PARAMETERS),
         Check("values", "It computes relu(X @ weight + bias)", 2, "values", VALUES, ("main", "leading")),
         Check(
-            "gradients", "Gradients reach the input and both parameters", 2, "gradients", {"gradient of *: none": CUT}
+            "gradients", "Gradients reach the input and both parameters", 2, "gradients", {"gradient.*: none": CUT}
         ),
-        Check("round_trip", "Its numbers are saved and loaded", 1, "round_trip", {"list of keys*": PLAIN}),
-        Check("double", "`.double()` reaches everything", 1, "double", {"set of dtypes*": PLAIN}),
+        Check("round_trip", "Its numbers are saved and loaded", 1, "round_trip", {"state_dict.keys: *": PLAIN}),
+        Check("double", "`.double()` reaches everything", 1, "double", {"state_dict.dtypes: *": PLAIN}),
         Check(
             "side_effects",
             "A call leaves its input as it was, and the layer can be copied",

@@ -55,29 +55,27 @@ def secret(draw: Random) -> list[Case]:
 
 REGISTERED = "State that is kept and not learned is registered with `register_buffer`."
 BUFFERS = {
-    "buffer*: missing": REGISTERED,
-    "parameter*: unexpected": "Nothing in this layer is trained.",
-    "buffer `running_mean`: *": "One number for each feature.",
+    "*buffer.*: missing": REGISTERED,
+    "parameter.*: unexpected": "Nothing in this layer is trained.",
+    "buffer.running_mean: *": "One number for each feature.",
 }
 MODES = {
-    "buffer*: missing": REGISTERED,
-    "buffer `running_mean` after call * in training: values": "Which of the two terms does the momentum weigh?",
-    "buffer `running_mean` after call * in evaluation: values": "In evaluation it stays as it is.",
-    "output after call * in training: *": "In training each feature's mean over the batch is subtracted.",
-    "output after call * in evaluation: values": "In evaluation the running mean is subtracted.",
+    "*buffer.*: missing": REGISTERED,
+    "training.*.buffer.running_mean: values": "Which of the two terms does the momentum weigh?",
+    "evaluation.*.buffer.running_mean: values": "In evaluation it stays as it is.",
+    "training.*.output: *": "In training each feature's mean over the batch is subtracted.",
+    "evaluation.*.output: values": "In evaluation the running mean is subtracted.",
 }
-LEADING = MODES | {
-    "output after call * in training: *": "Over all leading dimensions; without any, the mean is the sample itself."
-}
+LEADING = MODES | {"training.*.output: *": "Over all leading dimensions; without any, the mean is the sample itself."}
 TRACES = {
-    "change of the input: *": "Does an operator ending in `_`, or `-=`, write into the caller's tensor?",
-    "*deepcopy*": "Does a buffer or another attribute keep a tensor that has a history?",
+    "change.input: *": "Does an operator ending in `_`, or `-=`, write into the caller's tensor?",
+    "raised: *deepcopy*": "Does a buffer or another attribute keep a tensor that has a history?",
 }
-SAVED = {"list of keys*": "`state_dict` holds parameters and persistent buffers; a plain tensor is neither."}
-CAST = {"set of dtypes*": "Is a tensor made with a fixed dtype, or not registered?"}
+SAVED = {"state_dict.keys: *": "`state_dict` holds parameters and persistent buffers; a plain tensor is neither."}
+CAST = {"state_dict.dtypes: *": "Is a tensor made with a fixed dtype, or not registered?"}
 MEANS = {"output: *": "One mean for each feature, over the batch; the output has the shape of the input."}
-THROUGH = {"gradient of input*: *": "If the values are right: is the batch's mean detached, or under `no_grad`?"}
-RECORD = {"gradient of input*: *": "The update is a record: `no_grad`, or `.detach()`."}
+THROUGH = {"gradient.input.*: *": "If the values are right: is the batch's mean detached, or under `no_grad`?"}
+RECORD = {"gradient.input.*: *": "The update is a record: `no_grad`, or `.detach()`."}
 NO_NAMES = {"by": "none"}
 
 EXERCISE = ExerciseSource(

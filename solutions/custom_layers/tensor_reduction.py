@@ -44,20 +44,20 @@ def secret(draw: Random) -> list[Case]:
 
 
 PARAMETERS = {
-    "parameter*: missing": "A module notices a tensor when an `nn.Parameter` is assigned to an attribute of `self`.",
-    "parameter `weight`: *": "`weight` has shape (in_features, in_features, out_features).",
+    "parameter.*: missing": "A module notices a tensor when an `nn.Parameter` is assigned to an attribute of `self`.",
+    "parameter.weight: *": "`weight` has shape (in_features, in_features, out_features).",
 }
-NEIGHBOURS = {"difference between*: values": "A sample must not meet its neighbours: which index is the sample's?"}
+NEIGHBOURS = {"batch.difference: values": "A sample must not meet its neighbours: which index is the sample's?"}
 VALUES = {
     "output: shape": "`(..., in_features) -> (..., out_features)`, with any number of leading dimensions.",
     "output: values": "Two features in each term, and both indices run over all features.",
 }
 GRADIENTS = {
-    "gradient of *: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?",
-    "gradient of input*: values": "If the values are right: the input occurs twice in the formula.",
+    "gradient.*: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?",
+    "gradient.input.*: values": "If the values are right: the input occurs twice in the formula.",
 }
-TRACES = {"*deepcopy*": "Does an attribute of `self` keep a tensor from the last call?"}
-PAIRS = {"power of*: values": "Is anything computed for each pair of *samples*?"}
+TRACES = {"raised: *deepcopy*": "Does an attribute of `self` keep a tensor from the last call?"}
+PAIRS = {"growth.power: values": "Is anything computed for each pair of *samples*?"}
 ANY = ("main", "leading")
 WORK = {"of": "work"}
 

@@ -49,6 +49,8 @@ def secret(draw: Random) -> list[Case]:
     ]
 
 
+DTYPE = "Do weight and bias still have the layer's dtype? `torch.zeros(shape)` is float32."
+
 EXERCISE = ExerciseSource(
     defines="init_xavier",
     checks=(
@@ -58,10 +60,10 @@ EXERCISE = ExerciseSource(
             2,
             "initial_values",
             hints={
-                "spread of*": "They are uniform between −a and a, with a = √(6 / (in + out)).",
-                "*another one*": "Is there a seed in it?",
+                "*spread.*: *": "They are uniform between −a and a, with a = √(6 / (in + out)).",
+                "same_numbers.*: *": "Is there a seed in it?",
             },
-            options={"of": ["weight"], "anew": True},
+            options={"of": ["weight"], "another_seed": True},
         ),
         Check(
             "bias",
@@ -70,7 +72,8 @@ EXERCISE = ExerciseSource(
             "values",
             hints={
                 "output: values": "The input is zero here, so the output is the bias.",
-                "*dtype*": "Do weight and bias still have the layer's dtype? `torch.zeros(shape)` is float32.",
+                "*: dtype": DTYPE,
+                "raised: *dtype*": DTYPE,
             },
             on=("bias",),
         ),
@@ -79,7 +82,7 @@ EXERCISE = ExerciseSource(
             "Layers without a bias are initialised, too",
             1,
             "initial_values",
-            hints={"*'NoneType'*": "Such a layer's `bias` is None."},
+            hints={"raised: *'NoneType'*": "Such a layer's `bias` is None."},
             on=("no_bias",),
         ),
         Check(
@@ -87,7 +90,7 @@ EXERCISE = ExerciseSource(
             "Subclasses of `nn.Linear` are linear layers, too",
             1,
             "initial_values",
-            hints={"spread of*": "How do you ask whether a module is an `nn.Linear`?"},
+            hints={"*spread.*: *": "How do you ask whether a module is an `nn.Linear`?"},
             on=("subclass",),
             options={"of": ["weight"]},
         ),
@@ -104,7 +107,7 @@ EXERCISE = ExerciseSource(
             "The parameters are still there, and still trained",
             0.5,
             "parameters",
-            hints={"requires_grad of*": "Does something freeze them?"},
+            hints={"requires_grad.*: *": "Does something freeze them?"},
         ),
     ),
     public=(

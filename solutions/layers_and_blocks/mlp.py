@@ -64,9 +64,9 @@ EXERCISE = ExerciseSource(
             1,
             "parameters",
             hints={
-                "parameter*: missing": "Layers are registered when they are assigned to an attribute, by themselves "
+                "parameter.*: missing": "Layers are registered when they are assigned to an attribute, by themselves "
                 "or in an `nn.ModuleList` or `nn.Sequential`.",
-                "parameter*: values": "There is one `nn.Linear` for each two neighbouring widths, registered in the "
+                "parameter.*: values": "There is one `nn.Linear` for each two neighbouring widths, registered in the "
                 "order of use.",
             },
             on=("main", "equal"),
@@ -97,9 +97,9 @@ EXERCISE = ExerciseSource(
             1,
             "gradients",
             hints={
-                "gradient of *: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?",
-                "gradient of *: shape": "Parameters are told by their place in `parameters()`: in the order of use.",
-                "gradient of *: missing": "Which layers do `parameters()` list?",
+                "gradient.*: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?",
+                "gradient.*: shape": "Parameters are told by their place in `parameters()`: in the order of use.",
+                "gradient.*: missing": "Which layers do `parameters()` list?",
             },
             on=("main", "equal"),
             options={"by": "order"},
@@ -109,7 +109,7 @@ EXERCISE = ExerciseSource(
             "Each `nn.Linear` is called once, so that its hooks run",
             1,
             "hooks",
-            hints={"number of calls*": "Call the layer itself, `layer(X)`, and each one once."},
+            hints={"calls.*: *": "Call the layer itself, `layer(X)`, and each one once."},
             on=("main", "equal"),
             options={"of": "Linear"},
         ),

@@ -76,7 +76,7 @@ EXERCISE = ExerciseSource(
             1,
             "values",
             hints={
-                "answer to whether it is an nn.Sequential: values": "Inherit from `nn.Module`: this exercise is to "
+                "is.Sequential: values": "Inherit from `nn.Module`: this exercise is to "
                 "write what `nn.Sequential` does.",
                 "output: *": "Each module gets what the one before it returned; the last one's output is the result.",
             },
@@ -99,9 +99,9 @@ EXERCISE = ExerciseSource(
             1,
             "parameters",
             hints={
-                "answer to whether `*`: values": "A module is registered when it is handed to `add_module`, or "
+                "registered.*: values": "A module is registered when it is handed to `add_module`, or "
                 "assigned to an attribute; a Python list is not looked into.",
-                "*concatenate str*": "The names of modules are strings.",
+                "raised: *concatenate str*": "The names of modules are strings.",
             },
             on=("main", "repeated"),
         ),
@@ -110,7 +110,7 @@ EXERCISE = ExerciseSource(
             "Its state-dict keys are those of `nn.Sequential`, and it can be saved and loaded",
             1,
             "round_trip",
-            hints={"list of keys*": "`nn.Sequential` names its modules by their position, `0`, `1`, …"},
+            hints={"state_dict.keys: *": "`nn.Sequential` names its modules by their position, `0`, `1`, …"},
             on=("main", "repeated"),
             options={"by": "name"},
         ),
@@ -119,14 +119,14 @@ EXERCISE = ExerciseSource(
             "Gradients reach the input and every parameter",
             1,
             "gradients",
-            hints={"gradient of *: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"},
+            hints={"gradient.*: none": "Something in `forward` cuts it off: is there a `.data` or `.detach()`?"},
         ),
         Check(
             "hooks",
             "The modules are called, so that their hooks run",
             1,
             "hooks",
-            hints={"number of calls*": "Call the module itself, `module(X)`, and each one once."},
+            hints={"calls.*: *": "Call the module itself, `module(X)`, and each one once."},
         ),
         Check("traces", "A call leaves its input as it was, and the model can be copied", 1, "side_effects"),
     ),

@@ -72,7 +72,7 @@ EXERCISE = ExerciseSource(
             1,
             "parameters",
             hints={
-                "answer to whether `*`: values": "A module is registered when it is assigned to an attribute, by "
+                "registered.*: values": "A module is registered when it is assigned to an attribute, by "
                 "itself or in an `nn.ModuleList`."
             },
         ),
@@ -81,14 +81,14 @@ EXERCISE = ExerciseSource(
             "Gradients reach the input and both modules",
             1,
             "gradients",
-            hints={"gradient of *: none": "Is there a `.detach()`, `.data` or `torch.no_grad()` on the way?"},
+            hints={"gradient.*: none": "Is there a `.detach()`, `.data` or `torch.no_grad()` on the way?"},
         ),
         Check(
             "hooks",
             "Both modules are called, so that their hooks run",
             0.5,
             "hooks",
-            hints={"number of calls*": "Call the modules themselves, `self.left(X)`, and each one once."},
+            hints={"calls.*: *": "Call the modules themselves, `self.left(X)`, and each one once."},
         ),
         Check("traces", "A call leaves its input as it was, and the block can be copied", 0.5, "side_effects"),
     ),

@@ -63,7 +63,7 @@ EXERCISE = ExerciseSource(
             "values",
             hints={
                 "output: values": "Are there n blocks, no more and no fewer?",
-                "answer to whether it is an nn.Sequential: values": "What is asked for is an `nn.Sequential`.",
+                "is.Sequential: values": "What is asked for is an `nn.Sequential`.",
             },
             options={"kind": "Sequential"},
         ),
@@ -72,7 +72,7 @@ EXERCISE = ExerciseSource(
             "The blocks share nothing",
             1,
             "sharing",
-            hints={"number of*": "Each block has parameters of its own."},
+            hints={"count.*: *": "Each block has parameters of its own."},
             on=("separate",),
         ),
         Check(
@@ -81,8 +81,8 @@ EXERCISE = ExerciseSource(
             1,
             "values",
             hints={
-                "output: number of calls*": "It is called once for each block: n times, no more and no fewer.",
-                "output: list of whether*": "There is one entry for each member of the chain; False means: not "
+                "output.number of calls*: *": "It is called once for each block: n times, no more and no fewer.",
+                "output.list of whether*: *": "There is one entry for each member of the chain; False means: not "
                 "made by `make_block`.",
             },
             on=("own",),

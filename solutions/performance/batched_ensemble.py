@@ -120,8 +120,8 @@ EXERCISE = ExerciseSource(
             hints={
                 "output: shape": "`(B, in) -> (K, B, out)`: the networks come first.",
                 "output: values": "`output[k]` is what the k-th network gives.",
-                "*mapped dimension*": "Which arguments does `vmap` map over, and which are the same for all?",
-                "*vmap*in_dims*": "Which arguments does `vmap` map over, and which are the same for all?",
+                "raised: *mapped dimension*": "Which arguments does `vmap` map over, and which are the same for all?",
+                "raised: *vmap*in_dims*": "Which arguments does `vmap` map over, and which are the same for all?",
             },
         ),
         Check(
@@ -129,7 +129,7 @@ EXERCISE = ExerciseSource(
             "The number of operators does not grow with the networks",
             2,
             "growth",
-            hints={"number of further operators*": "Is there still a loop that calls one network after the other?"},
+            hints={"growth.*: *": "Is there still a loop that calls one network after the other?"},
             on=("growing",),
         ),
         Check(
@@ -138,7 +138,7 @@ EXERCISE = ExerciseSource(
             1,
             "values",
             hints={
-                "output: number of trained numbers*": "K times the numbers of one network, each an entry of an "
+                "output.number of trained numbers: *": "K times the numbers of one network, each an entry of an "
                 "`nn.Parameter` that the ensemble has registered."
             },
             on=("trained",),
@@ -148,7 +148,7 @@ EXERCISE = ExerciseSource(
             "Training changes what it computes",
             1,
             "optimizer",
-            hints={"output after*": "Do the gradients reach the very parameters that an optimizer holds?"},
+            hints={"trained.output: *": "Do the gradients reach the very parameters that an optimizer holds?"},
             options={"by": "none"},
         ),
         Check(
@@ -157,8 +157,8 @@ EXERCISE = ExerciseSource(
             1,
             "values",
             hints={
-                "output: change of the ensemble*": "Stacking copies; keeping the networks does not.",
-                "output: change of the networks*": "Stacking copies; keeping the networks does not.",
+                "output.change of the ensemble*: *": "Stacking copies; keeping the networks does not.",
+                "output.change of the networks*: *": "Stacking copies; keeping the networks does not.",
             },
             on=("own",),
         ),
@@ -168,8 +168,8 @@ EXERCISE = ExerciseSource(
             1,
             "round_trip",
             hints={
-                "change of the output by*": "Only registered parameters and buffers are in the state dict.",
-                "*load_state_dict*": "A fresh instance must have the same keys.",
+                "change.saved: *": "Only registered parameters and buffers are in the state dict.",
+                "raised: *load_state_dict*": "A fresh instance must have the same keys.",
             },
             options={"by": "none"},
         ),
@@ -178,7 +178,7 @@ EXERCISE = ExerciseSource(
             "`.double()` reaches everything",
             1,
             "double",
-            hints={"set of dtypes*": "A plain tensor, or a dict of them, is not cast."},
+            hints={"state_dict.dtypes: *": "A plain tensor, or a dict of them, is not cast."},
             on=("double",),
         ),
         Check("side_effects", "A call leaves no traces, and the ensemble can be copied", 1, "side_effects"),

@@ -87,7 +87,7 @@ EXERCISE = ExerciseSource(
             "The input is left as it was",
             1,
             "side_effects",
-            hints={"change of the input: *": "Is there a `/=`, `*=` or `mul_` on the caller's tensor?"},
+            hints={"change.input: *": "Is there a `/=`, `*=` or `mul_` on the caller's tensor?"},
         ),
         Check(
             "gradients",
@@ -95,9 +95,9 @@ EXERCISE = ExerciseSource(
             2,
             "gradients",
             hints={
-                "gradient of input 0: none": "Something cuts it off.",
-                "gradient of input 0: nan": "An infinite slope times zero is nan. Is there a logarithm of zero?",
-                "gradient of input 0: values": "The loop multiplies the input by a constant, 1/2 for each halving.",
+                "gradient.input.0: none": "Something cuts it off.",
+                "gradient.input.0: nan": "An infinite slope times zero is nan. Is there a logarithm of zero?",
+                "gradient.input.0: values": "The loop multiplies the input by a constant, 1/2 for each halving.",
             },
         ),
         Check(
@@ -106,10 +106,9 @@ EXERCISE = ExerciseSource(
             3,
             "graphs",
             hints={
-                "graph break: *": "Does Python decide something that depends on the input's numbers: with `if`, "
+                "graph_break: *": "Does Python decide something that depends on the input's numbers: with `if`, "
                 "`while`, `.item()`, `int(...)`?",
-                "number of graphs: *": "A Python number that changes from call to call is part of what a graph is "
-                "valid for.",
+                "graphs: *": "A Python number that changes from call to call is part of what a graph is valid for.",
                 "output*: values": "Does the layer give the same without the compiler? Then the mistake is in the "
                 "halving.",
             },

@@ -88,7 +88,7 @@ EXERCISE = ExerciseSource(
             2,
             "growth",
             hints={
-                "number of further operators*": "A Python loop dispatches for every turn; broadcasting, or a matrix "
+                "growth.*: *": "A Python loop dispatches for every turn; broadcasting, or a matrix "
                 "product, does it once."
             },
             on=("growing",),
@@ -98,14 +98,14 @@ EXERCISE = ExerciseSource(
             "The inputs are left as they were",
             1,
             "side_effects",
-            hints={"change of the input: *": "Which operator ends in `_`, or in `=`?"},
+            hints={"change.input: *": "Which operator ends in `_`, or in `=`?"},
         ),
         Check(
             "gradients",
             "Gradients reach both sets",
             1,
             "gradients",
-            hints={"gradient of input*: none": "What cuts it off: `.detach()`, `.data`, `no_grad`?"},
+            hints={"gradient.input.*: none": "What cuts it off: `.detach()`, `.data`, `no_grad`?"},
         ),
         Check(
             "coinciding",
@@ -113,9 +113,9 @@ EXERCISE = ExerciseSource(
             2,
             "values",
             hints={
-                "output: answer to whether every gradient*": "The slope of a square root at zero is infinite, and "
+                "output.answer to whether every gradient*: *": "The slope of a square root at zero is infinite, and "
                 "infinity times zero is nan.",
-                "output: answer to whether every distance*": "Rounding makes a zero slightly negative; what is its "
+                "output.answer to whether every distance*: *": "Rounding makes a zero slightly negative; what is its "
                 "root?",
             },
             on=("coinciding",),

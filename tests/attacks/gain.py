@@ -1,4 +1,4 @@
-"""Submissions that want to be told that a wrong answer is right."""
+"""Submissions that try to get points for a wrong answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.attacks.base import (
 
 
 def claim_points(notebook: NotebookNode) -> None:
-    """Every claim that metadata and stored outputs can make."""
+    """Claim points in every way that metadata and stored outputs allow."""
     for cell in notebook.cells:
         own = cell.metadata.get("nbgrader")
         if own and cell.cell_type == "code":
@@ -112,15 +112,15 @@ class MyLinear(nn.Module):
         "replaces the comparison, the judge, the probes and `check`",
         """\
 import sys
-import d2lblocks.checking.check as checking
 import d2lblocks.checking.judge as judge
+import d2lblocks.checking.pipeline as pipeline
 import d2lblocks.checking.runner as observing
 
 POINTS = {"my_linear": 8.0, "centered_layer": 4.0, "half_fourier": 6.0}
 
 
 def passed(of, *args):
-    return judge.Verdict(of, "pass", of.points, "")
+    return judge.Verdict(of, judge.Status.PASSED, of.points)
 
 
 for name in ("allclose", "isclose", "equal"):
@@ -130,7 +130,7 @@ replace(judge, "compare", lambda *args, **kwargs: iter(()))
 replace(judge, "_failed", passed)
 replace(judge.Judging, "_verdict", lambda self, check: passed(check))
 replace(judge.Judging, "verdicts", lambda self: [passed(each) for each in self._exercise.checks])
-replace(checking, "observe", lambda *args, **kwargs: ({}, ""))
+replace(pipeline, "observe", lambda *args, **kwargs: ({}, ""))
 for name in ("observe", "observe_form"):
     replace(observing, name, lambda *args, **kwargs: ({}, ""))
 check = lambda name="", answer=None: POINTS.get(name, 8.0)
@@ -206,7 +206,7 @@ import struct, threading, time
 
 # The end of this cell, what sort of thing `MyLinear` is, and what it gives in each case.
 SAID = {"output_type": "stream", "name": "stdout", "text": attempt()}
-KIND = {"dict": {"is a module": False, "can be called": True, "type": "type"}}
+KIND = {"dict": {"is_module": False, "is_callable": True, "type": "type"}}
 ANSWERS = [{"outputs": [SAID], "raised": ""}, {"answer": KIND}]
 ANSWERS += [{"seen": seen, "printed": ""} for check in PUBLIC["checks"] for seen in check["expected"] * 3]
 

@@ -1,4 +1,4 @@
-"""Submissions that want to hurt who reads what they give back: the grader, its terminal, the marker's browser."""
+"""Submissions that harm whoever reads their outputs: the grader, its terminal, the instructor's browser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pixel_bomb(size: int = 16_000) -> bytes:
 
 
 def bombs(notebook: NotebookNode) -> None:
-    """Pictures that fill the memory of who looks at them: twenty that a cell shows, twenty in a text."""
+    """Pictures that fill the memory of a browser: twenty in a cell's output, twenty in a text cell."""
     bomb = base64.b64encode(pixel_bomb()).decode()
     show = (
         f"from IPython.display import display\nfor _ in range(20):\n    display({{'image/png': '{bomb}'}}, raw=True)"
@@ -166,7 +166,7 @@ shapes = itertools.cycle([{}, "", [2**22] * 7 + [0], [[]], None, [-1], [1.0]])
 def forge(value):
     attempt()
     tensor = {"dtype": "float32", "shape": next(shapes), "data": next(data)}
-    return {"dict": {"kind of object": "nn.Module", "output": {"tensor": tensor}}}
+    return {"dict": {"kind": "nn.Module", "output": {"tensor": tensor}}}
 
 
 replace(observing, "encode", forge)
@@ -203,10 +203,10 @@ replace(observing, "encode", forge)
             "return X",
             """
 import sys
-import d2lblocks.checking.check as checking
+import d2lblocks.checking.pipeline as pipeline
 
-described = {"type": attempt() + "t" * 10**7, "can be called": "x" * 10**6, "is a module": 0}
-for module in (checking, sys.modules.get("grader.sandbox.inside.worker", checking)):
+described = {"type": attempt() + "t" * 10**7, "is_callable": "x" * 10**6, "is_module": 0}
+for module in (pipeline, sys.modules.get("grader.sandbox.inside.worker", pipeline)):
     replace(module, "describe", lambda answer: described)
 """,
         ),
@@ -247,7 +247,7 @@ if shell:
     shell.Outputs.finished = lambda self: [fat] * 150
 """,
         ),
-        shows="more characters; they are not kept",
+        shows="more characters; they were not kept",
     ),
     Attack(
         "odd_answers",

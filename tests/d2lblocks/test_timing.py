@@ -1,14 +1,9 @@
-"""`measure` and `plot`: units, and curves that can be told apart."""
+"""`measure`: seconds, shown in a unit that fits."""
 
-import matplotlib
 import pytest
 import torch
 
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
-
-from d2lblocks import Timing, measure, plot
+from d2lblocks import Timing, measure
 
 
 def test_measure_runs_what_it_is_given_and_reports_seconds():
@@ -31,30 +26,3 @@ def test_measure_tells_slow_from_fast():
 )
 def test_timing_is_shown_in_a_unit_that_fits(seconds, text):
     assert repr(Timing(seconds, 1e-6, 10)) == f"{text} (IQR 1 µs, 10 runs)"
-
-
-def test_plot_keeps_the_data_and_tells_curves_apart():
-    ax = plot([1, 2, 3], {"a": [1, 2, 3], "b": [3, 2, 1]}, xlabel="x", ylabel="y / s", logy=True)
-    assert [line.get_label() for line in ax.lines] == ["a", "b"]
-    assert ax.lines[1].get_ydata().tolist() == [3, 2, 1]
-    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in ax.lines}) == 2
-    assert len({line.get_marker() for line in ax.lines}) == 2
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("x", "y / s", "log")
-    plt.close("all")
-
-
-def test_plot_draws_where_it_is_told():
-    _, axes = plt.subplots(1, 2)
-    assert plot([1], {"a": [1]}, xlabel="x", ylabel="y", ax=axes[1]) is axes[1]
-    assert not axes[0].lines
-    plt.close("all")
-
-
-def test_plot_refuses_more_curves_than_one_can_tell_apart():
-    with pytest.raises(ValueError, match="several panels"):
-        plot([1], {str(i): [i] for i in range(7)}, xlabel="x", ylabel="y")
-
-
-def test_the_style_of_the_book_can_be_used():
-    with plt.style.context("d2lblocks.book"):
-        assert plt.rcParams["figure.facecolor"] == "white"

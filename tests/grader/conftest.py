@@ -11,6 +11,7 @@ import pytest
 from grader.course import Course
 from grader.files import folders
 from tests import ROOT
+from tests.courses import make_course
 
 
 def _release_everything(base: Path) -> None:

@@ -133,7 +133,7 @@ def test_plain_nbgrader_enters_the_same_marks(course, graded, sample_class):
     """Its own execution, on students of every assignment; row by row what the engine has entered."""
     for assignment in course.assignments():
         handed_in = [student for student in sample_class if assignment in student.answers]
-        # The right answers, and a number of different mistakes; by an odd distance, so that of the answers in words one
+        # The right answers, and a number of different mistakes. The distance is odd: of the answers in words one
         # is written and one is left blank. Plain nbgrader is slow, and a loop without an end takes its whole limit.
         quick = [s for s in handed_in if "endless_loop" not in {a.id for a in s.answers[assignment].values()}]
         chosen = [quick[0].name, quick[len(quick) // 4 * 2 + 1].name]

@@ -37,14 +37,14 @@ STRUCTURE = """() => axe.run(document, {
 CONTRAST = """() => axe.run(document, {
     resultTypes: ["violations"], preload: false, runOnly: ["color-contrast"]})"""
 
-# A chapter has eight thousand coloured words of code, and axe would take half a minute for them. For its structure each
-# box of code keeps its text without colours, and so its size.
+# A chapter has eight thousand coloured words of code, and axe would take half a minute for them. For its structure
+# each box of code keeps its text without colours, and so its size.
 WITHOUT_COLOURS = """() => {
     for (const pre of document.querySelectorAll(".highlight pre")) {
         pre.coloured = [...pre.childNodes];
         pre.textContent = pre.textContent;
     } }"""
-# For the contrast one word is kept of each kind in each kind of box; formulas have the colour of the text around them.
+# For the contrast one word is kept of each kind in each kind of box; a formula has the colour of the text around it.
 KEEP_EXAMPLES = """() => {
     const seen = new Set();
     for (const pre of document.querySelectorAll(".highlight pre")) {

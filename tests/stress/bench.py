@@ -4,8 +4,8 @@
 
 Plain nbgrader is the real command, `nbgrader autograde`, with its own repair and its own execution; the engine is
 the real command, `python -m grader autograde`. The floor is what cannot be saved: in a fork of a process that has
-imported PyTorch, the student's cells and the probes, without sandbox, judge, notebook or database. Nothing else should
-be running: the time of the processors is that of the whole machine.
+imported PyTorch, the student's cells and the probes, without sandbox, judge, notebook or database. Nothing else must
+run: the time of the processors is that of the whole machine.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ import nbformat
 import psutil
 import torch
 
-from d2lblocks.checking.check import observe_all
 from d2lblocks.checking.exercise import Exercise
+from d2lblocks.checking.pipeline import observe_all
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
 from grader.authoring import sample
@@ -414,9 +414,9 @@ def main() -> None:
         f"first tenth, and {larger:.2f} times the memory.",
         f"- One submission with `nbgrader autograde`, the whole command: plain {_spread(single['plain'])} s, through "
         f"the engine {_spread(single['engine'])} s.",
-        f"- One submission with the formgrader's button: plain {_spread(single['button, plain'][1:])} s, through the "
-        f"engine {_spread(single['button, engine'][1:], '{:.2f}'.format)} s; the first click, which starts the sandbox, "
-        f"{single['button, engine'][0]:.1f} s.",
+        f"- One submission with the formgrader's button: plain {_spread(single['button, plain'][1:])} s, through "
+        f"the engine {_spread(single['button, engine'][1:], '{:.2f}'.format)} s; the first click, which starts the "
+        f"sandbox, {single['button, engine'][0]:.1f} s.",
     ]
     print(Table(heads, rows))
     print("\n".join(lines[-4:]))

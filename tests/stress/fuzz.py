@@ -34,10 +34,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from d2lblocks.checking.check import conclude
+from d2lblocks.checking.compare import TOLERANCE
 from d2lblocks.checking.exercise import Exercise
-from d2lblocks.checking.judge import TOLERANCE, judge
-from d2lblocks.checking.observation import MAX_CHARACTERS, encode
+from d2lblocks.checking.judge import judge
+from d2lblocks.checking.observation import MAX_CHARACTERS, FailureKind, encode
+from d2lblocks.checking.pipeline import conclude
 from grader.display.pictures import Pictures
 from grader.grading import engine
 from grader.grading.job import GradingJob
@@ -359,14 +360,14 @@ def observations(chance: random.Random, count: Count) -> None:
         assert len(shown) < MAX_REPORT_LENGTH, f"a report of {len(shown):,} characters"
         shown.encode()
     assert report.points <= exercise.points
-    passed = by_check[spoilt].status == "pass"
+    passed = by_check[spoilt].passed
     right = equal(seen, exercise.expected[spoilt][at])
     assert not passed or right, f"{exercise.name}, {spoilt}: passed with {json.dumps(message)[:2000]}"
     assert (by_check[spoilt].points > 0) == passed
-    assert all(verdict.status == "pass" for check, verdict in by_check.items() if check != spoilt)
+    assert all(verdict.passed for check, verdict in by_check.items() if check != spoilt)
     refused = seen.get("raised") if isinstance(seen.get("raised"), dict) else {}
     kind = "passed and equal" if passed else "failed"
-    if isinstance(refused, dict) and refused.get("type") == "BadObservation":
+    if isinstance(refused, dict) and refused.get("type") == FailureKind.BAD_OBSERVATION:
         kind = "refused"
     count.add(f"observations {kind}", time.process_time() - start)
 
@@ -433,7 +434,7 @@ def outputs(chance: random.Random, count: Count) -> None:
     ]
     answer: dict[str, Json] = {"outputs": chance.choices(real, k=chance.randrange(5)), "raised": ""}
     answer = copy.deepcopy(answer)
-    answer["answer"] = {"is a module": False, "can be called": True, "type": "type"}
+    answer["answer"] = {"is_module": False, "is_callable": True, "type": "type"}
     for _ in range(chance.choice((1, 2, 5))):
         chance.choice((_drop, _add, _replace, _swap))(answer, chance)
     if chance.random() < 0.02:

@@ -4,10 +4,10 @@
 
 A small class is graded once without disturbance. Then, again and again from the beginning, with one process killed
 at a random moment: the grader itself, one of its judges, the sandbox of one, the zygote in it, a worker with a
-student's code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In
-every third round the process is stopped (SIGSTOP) and not killed; the grader itself is continued a second later. In
-the end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no process may be
-left.
+student's code. After the grader's death the same command is given once more; whoever else dies, the same run must go
+on. In every third round the process is stopped (SIGSTOP) and not killed; the grader itself is continued a second
+later. In the end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no
+process may be left.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ import psutil
 
 from grader.authoring import sample
 from grader.authoring.exercise import load
-from grader.course import Course
-from grader.files import folders
 from grader.gradebook.marks import FINGERPRINT
+from tests.courses import make_course, release_quickly
 from tests.isolation import isolation_problem
 
 ROOT = Path(__file__).resolve().parents[2]

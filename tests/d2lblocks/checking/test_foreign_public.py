@@ -10,8 +10,8 @@ from torch import nn
 
 from d2lblocks import check
 from d2lblocks.checking.case import Case, build
-from d2lblocks.checking.exercise import MAX_FILE_BYTES, Public, read_public, write_public
 from d2lblocks.checking.expressions import refuse_unsafe
+from d2lblocks.checking.public import MAX_FILE_BYTES, Public, read_public, write_public
 from grader.authoring.exercise import assignments
 from tests import ROOT
 
@@ -152,6 +152,11 @@ def test_the_released_file_is_accepted(foreign):
     assert foreign(changed("book", to="https://example.org:8000/~ada/course/book/")).passed
 
 
+def digest(to):
+    """Another digest of a known mistake in one case."""
+    return changed("known", 0, "digests", to={"values": [to]})
+
+
 REFUSED = {
     "a program": (changed("cases", 0, "build", to="__import__('os').system('touch ran')"), "`__import__` is not"),
     "a module": (changed("imports", to=["antigravity"]), "'antigravity' is not one of torch._dynamo"),
@@ -164,8 +169,8 @@ REFUSED = {
     "a folder above": (changed("known", 0, "see", to="../../x.html"), "see may not be"),
     "a mistake's id": (changed("known", 0, "id", to='"><script>'), "id may not be"),
     "what is defined": (changed("defines", to="A; B"), "defines may not be"),
-    "a terminal's command": (changed("checks", 0, "title", to="\x1b[2J"), "a character that is no text"),
-    "reordered text": (changed("known", 0, "message", to="a\u202eb"), "a character that is no text"),
+    "a terminal's command": (changed("checks", 0, "title", to="\x1b[2J"), "a control character"),
+    "reordered text": (changed("known", 0, "message", to="a\u202eb"), "a control character"),
     "a long text": (changed("checks", 0, "title", to="x" * 10**6), "a text of 1,000,000 characters"),
     "a number for a text": (changed("checks", 0, "title", to=1), "title is a int"),
     "a text for a number": (changed("checks", 0, "points", to="many"), "points is a str"),
@@ -185,6 +190,18 @@ REFUSED = {
     "too few observations": (changed("checks", 0, "expected", to=[]), "has 0 observations of"),
     "no observation": (changed("checks", 0, "expected", 0, to=[1]), "damaged"),
     "hints": (changed("checks", 0, "hints", to=[]), "hints is a list"),
+    "a hint": (changed("checks", 0, "hints", to={"output: colour": "x"}), "names no kind of difference"),
+    "digests": (changed("known", 0, "digests", to=[]), "digests is a list"),
+    "digests of a check": (changed("known", 0, "digests", to={"values": {}}), "values is a dict"),
+    "too many digests": (changed("known", 0, "digests", to={"values": [{}] * 99}), "has more digests than cases"),
+    "a digest": (changed("known", 0, "digests", to={"values": [[]]}), "a digest is no dict"),
+    "the digest of a value": (digest({"output": "abcdefgh"}), "the digest of a value is no list"),
+    "an empty digest": (digest({"output": []}), "the digest of a value is no list"),
+    "a long digest": (digest({"output": ["abcdefgh", *[1.0] * 10**4]}), "or of impossible length"),
+    "a structure": (digest({"output": ["<script>"]}), "the digest of a value has no structure"),
+    "a text in a digest": (digest({"output": ["abcdefgh", "1"]}), "something else than numbers"),
+    "nan in a digest": (digest({"output": ["abcdefgh", float("nan")]}), "something else than numbers"),
+    "a whole number in a digest": (digest({"output": ["abcdefgh", 10**400]}), "something else than numbers"),
     "cases": (changed("cases", to={}), "cases is a dict"),
     "a case": (changed("cases", 0, to=None), "build is missing"),
     "exercises": (lambda form: form.update(exercises=[1]), "exercises is a list"),

@@ -1,7 +1,6 @@
 """The judge: one rule, and words that help."""
 
 import math
-import re
 from dataclasses import replace
 
 import pytest
@@ -11,8 +10,10 @@ from hypothesis import strategies as st
 
 from d2lblocks.checking import report
 from d2lblocks.checking.case import Case
+from d2lblocks.checking.compare import TOLERANCE, compare
+from d2lblocks.checking.digest import digest_case
 from d2lblocks.checking.exercise import Check, Exercise, Known
-from d2lblocks.checking.judge import TOLERANCE, Verdict, compare, judge, judging
+from d2lblocks.checking.judge import Status, judge, judging
 
 T = torch.tensor
 
@@ -59,14 +60,19 @@ def test_tolerance_is_wide_enough_for_rounding_and_no_wider(dtype, scale):
 
 
 def test_words_say_what_was_observed_and_what_was_expected():
-    (none,) = compare({"gradient of `weight`": None}, {"gradient of `weight`": torch.ones(3, 5)})
+    (none,) = compare({"gradient.parameter.weight": None}, {"gradient.parameter.weight": torch.ones(3, 5)})
     assert str(none) == "The gradient of `weight` is None; the reference's is a float32 tensor of shape (3, 5)."
     (values,) = compare({"output": T([[1.0, 2.0]])}, {"output": T([[1.0, 5.0]])})
     assert str(values) == "The output is 2 at [0, 1] (1 of 2 entries differ); the reference's is 5."
     (close,) = compare({"output": T(1.00001, dtype=torch.float64)}, {"output": T(1.0, dtype=torch.float64)})
     assert str(close) == "The output is 1.00001; the reference's is 1."
-    (missing,) = compare({}, {"parameter `bias`": [3]})
+    (missing,) = compare({}, {"parameter.bias": [3]})
     assert str(missing) == "There is no parameter `bias`; the reference has one: (3,)."
+
+
+def digests(check, expected, *observed):
+    """The digests of a mistake that fails one check."""
+    return {check: tuple(map(digest_case, observed, expected))}
 
 
 def exercise():
@@ -76,20 +82,23 @@ def exercise():
         Check("b", "B", 1, "values", cases=cases),
     )
     right = ({"output": T([1.0])}, {"output": T([2.0])})
-    twice = {"a": ({"output": T([2.0])}, {"output": T([4.0])})}
+    twice = digests("a", right, {"output": T([2.0])}, {"output": T([4.0])})
     known = Known("doubled", "Twice as much", "You doubled it.", "page.html#x", twice)
     return Exercise("e", "E", cases, checks, {"a": right, "b": right}, (known,)), list(right)
 
 
-def test_every_status_that_is_shown_is_explained():
-    assert set(re.findall(r'``"(\w+)"``', Verdict.__doc__)) == report._SIGNS.keys()
+def test_every_status_has_a_sign():
+    assert set(Status) == report._SIGNS.keys()
 
 
 def test_points_are_lost_check_by_check():
     task, right = exercise()
     verdicts = judge(task, {"a": [right[0], {"output": T([9.0])}], "b": right})
     assert [(v.status, v.points) for v in verdicts] == [("fail", 0), ("pass", 1)]
-    assert verdicts[0].message.endswith("the reference's is 2. Look again. (case: large)")
+    assert verdicts[0].case == "large"
+    assert verdicts[0].hint == "Look again."
+    assert verdicts[0].difference.key == "output"
+    assert report.explain(verdicts[0]).endswith("the reference's is 2. Look again. (case: large)")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +144,7 @@ def test_an_exception_is_compared_by_its_kind_and_a_special_case_counts():
 def test_an_exception_of_the_same_type_that_says_something_else_is_another_mistake():
     task, right = exercise()
     said = {"raised": {"type": "AttributeError", "message": "cannot assign before call 1", "line": ""}}
-    known = Known("early", "Too early", "You called too early.", "page.html#x", {"a": (said,)})
+    known = Known("early", "Too early", "You called too early.", "page.html#x", digests("a", right, said))
     task = replace(task, known=(known,))
 
     def named(message):
@@ -149,9 +158,9 @@ def test_an_exception_of_the_same_type_that_says_something_else_is_another_mista
 
 def test_a_mistake_is_recognised_whatever_numbers_were_drawn():
     task, _ = exercise()
-    key = "change of the output by saving and loading"
+    key = "change.saved"
     right = [{key: T(0.0)}, {key: T(0.0)}]
-    known = Known("lost", "Lost", "It is lost.", "page.html#x", {"a": ({key: T(0.5)}, {key: T(0.7)})})
+    known = Known("lost", "Lost", "It is lost.", "page.html#x", digests("a", right, {key: T(0.5)}, {key: T(0.7)}))
     task = replace(task, known=(known,), expected={"a": tuple(right), "b": tuple(right)})
 
     def named(*changes):
@@ -160,3 +169,35 @@ def test_a_mistake_is_recognised_whatever_numbers_were_drawn():
 
     assert named(0.3, 0.1) is known
     assert named(0.3, 0.0) is None
+
+
+def test_the_same_words_are_marked_as_repeated_whichever_the_case():
+    task, _ = exercise()
+    raised = {"raised": {"type": "ValueError", "message": "no", "line": ""}}
+    first, second = judge(task, {"a": [raised], "b": [{"output": T([1.0])}, raised]})
+    assert (first.is_repeated, second.is_repeated) == (False, True)
+    assert (first.case, second.case) == ("small", "large")
+    assert report.explain(second) == "As above."
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "status", "words"),
+    [
+        ("OutOfTime", "was stopped after 2 s", "timeout", "It did not finish; it was stopped after 2 s."),
+        ("OutOfMemory", "used too much memory", "memory", "It used too much memory."),
+        ("Crash", "ended its process", "crash", "It ended its process."),
+        (
+            "ReturnedNone",
+            "None",
+            "error",
+            "The call returned None, not a tensor. Does `forward` end with a `return`?",
+        ),
+        ("ReturnedNoTensor", "a str", "error", "The call returned a str, not a tensor."),
+        ("BadObservation", "a tensor of impossible shape", "error", "It gave a tensor of impossible shape."),
+    ],
+)
+def test_a_failure_without_an_exception_is_said_in_a_sentence(kind, message, status, words):
+    task, right = exercise()
+    raised = {"raised": {"type": kind, "message": message, "line": ""}}
+    verdict, _ = judge(task, {"a": [raised, raised], "b": right})
+    assert (verdict.status, verdict.message) == (status, words)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2lblocks.checking import observation
-from d2lblocks.checking.judge import compare
+from d2lblocks.checking.compare import compare
 from d2lblocks.checking.observation import BadObservation, decode, encode
 
 DTYPES = list(observation._DTYPES.values())

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from d2lblocks.checking.judge import compare
+from d2lblocks.checking.compare import compare
 from d2lblocks.checking.observation import MAX_BITS, BadObservation, decode, encode
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 1.0 + 3e-6, 1.0 + 1e-3, 1e-7, 1e-4, 5e-324, 1e30, math.nan, math.inf, -math.inf)

@@ -13,12 +13,13 @@ from random import Random
 import nbformat
 import pytest
 
-from d2lblocks.checking import check as checking
 from d2lblocks.checking import judge as judging
-from d2lblocks.checking.check import conclude, examine
+from d2lblocks.checking.pipeline import conclude, examine, observe_all
 from d2lblocks.checking.report import anchor
+from d2lblocks.checking.runner import observe
 from grader.authoring import mistakes_page
 from grader.authoring.exercise import assignments, define, load
+from grader.errors import ReleaseError
 from tests import ROOT
 from tests.guide import write_example
 
@@ -44,16 +45,9 @@ def exercise(name, seed):
 @functools.cache
 def examined(name, mistake, seed):
     """The report on a mistake, and what was observed: the slow part, done once for all tests."""
-    seen = {}
-
-    def keep(exercise, observed, *args, **kwargs):
-        seen.update(observed)
-        return conclude(exercise, observed, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checking, "conclude", keep)
-        answer = define(entry_of(name, mistake).source, TASKS[name][1].defines)
-        return examine(exercise(name, seed), answer), seen
+    answer = define(entry_of(name, mistake).source, TASKS[name][1].defines)
+    observed, printed = observe_all(exercise(name, seed), functools.partial(observe, answer))
+    return conclude(exercise(name, seed), observed, printed), observed
 
 
 def entry_of(name, mistake):
@@ -82,7 +76,7 @@ def test_no_two_mistakes_of_an_exercise_have_the_same_name(name):
 def test_a_mistake_fails_its_checks_and_only_those_and_is_told_its_own_message(name, mistake, seed):
     entry = entry_of(name, mistake)
     report, _ = examined(name, mistake, seed)
-    assert {v.check.id for v in report.verdicts if v.status != "pass"} == entry.fails, report
+    assert {v.check.id for v in report.verdicts if not v.passed} == entry.fails, report
     assert report.known is not None, report
     assert report.known.id == mistake
 
@@ -116,7 +110,7 @@ def test_a_check_that_always_passes_is_noticed(name, check, monkeypatch):
     honest = judging.Judging._verdict
 
     def mutated(self, of):
-        return judging.Verdict(of, "pass", of.points, "") if of.id == check else honest(self, of)
+        return judging.Verdict(of, judging.Status.PASSED, of.points) if of.id == check else honest(self, of)
 
     concerned = [mistake for mistake in task.mistakes if check in mistake.fails]
     assert concerned
@@ -124,7 +118,7 @@ def test_a_check_that_always_passes_is_noticed(name, check, monkeypatch):
     monkeypatch.setattr(judging.Judging, "_verdict", mutated)
     for mistake, observed in zip(concerned, seen, strict=True):
         verdicts = judging.judge(exercise(name, SEEDS[0]), observed)
-        assert {v.check.id for v in verdicts if v.status != "pass"} != mistake.fails
+        assert {v.check.id for v in verdicts if not v.passed} != mistake.fails
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -180,15 +174,39 @@ def test_a_message_is_two_sentences(name, mistake):
     assert len(re.findall(r"[.?!](?=\s|$|\))", words)) == 2
 
 
-def test_the_page_of_common_mistakes_is_what_the_catalogues_give():
+CACHE = ROOT / "_build" / "mistakes.json"  # of `make book`
+
+
+def test_the_page_of_common_mistakes_has_an_entry_for_each():
     folders = [SOLUTIONS / a.name for a in assignments(SOLUTIONS)]
-    in_order = mistakes_page.in_the_books_order(folders, ROOT / "_toc.yml")
-    page = mistakes_page.mistakes_page(load(folder) for folder in in_order)
-    assert mistakes_page.same(page, ROOT / "book" / "guides" / "mistakes.md"), "run: python -m grader mistakes"
+    page = mistakes_page.mistakes_page(map(load, folders), ROOT / "exercises", CACHE)
     for name, (folder, task) in TASKS.items():
         if folder in folders:
             for mistake in task.mistakes:
-                assert f"({anchor(task.name, mistake.id)})=" in page, name
+                start = page.index(f"({anchor(task.name, mistake.id)})=\n### {mistake.title}\n")
+                entry = page[start:].split("\n(mistake", 1)[0]
+                assert entry.count("\n- ") == len(mistake.fails), (name, mistake.id)
+                assert all(text in entry for text in (mistake.why, mistake.remedy)), (name, mistake.id)
+
+
+def test_the_page_of_common_mistakes_is_written_only_if_it_changes(tmp_path):
+    """A page that is written anew lets Sphinx read it again."""
+    page = tmp_path / "mistakes.md"
+    arguments = (SOLUTIONS, ROOT / "exercises", ROOT / "_toc.yml", page, CACHE, 1)
+    mistakes_page.write_mistakes_page(*arguments)
+    before = page.stat().st_mtime_ns
+    mistakes_page.write_mistakes_page(*arguments)
+    assert page.stat().st_mtime_ns == before
+
+
+def test_a_mistake_that_is_not_released_is_not_left_out_silently(tmp_path):
+    folder = write_example(tmp_path / "solutions")
+    assert "scale" not in mistakes_page.mistakes_page([load(folder)], tmp_path / "exercises")
+    release = tmp_path / "exercises" / folder.name
+    release.mkdir(parents=True)
+    (release / "public.json").write_text('{"exercises": {}, "by_hand": {}}', encoding="utf-8")
+    with pytest.raises(ReleaseError, match="scale is not released; first: python -m grader release warm_up"):
+        mistakes_page.mistakes_page([load(folder)], tmp_path / "exercises")
 
 
 def test_an_excerpt_shows_the_wrong_lines_and_what_they_stand_in():

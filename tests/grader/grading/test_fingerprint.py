@@ -96,7 +96,7 @@ def test_a_text_changes_no_mark(now, edit, path, old, new):
         ("grader/submission/read.py", "MAX_CELLS = 500", "MAX_CELLS = 5"),
         ("grader/grading/outcome.py", "utils.determine_grade(cell)", "(0.0, 1.0)"),
         ("grader/sandbox/inside/shell.py", "MAX_OUTPUTS = 200", "MAX_OUTPUTS = 20"),
-        ("d2lblocks/checking/judge.py", "(1e-4, 1e-5)", "(1e-3, 1e-5)"),
+        ("d2lblocks/checking/compare.py", "(1e-4, 1e-5)", "(1e-3, 1e-5)"),
         ("d2lblocks/checking/probes.py", "def ", "def more() -> None: ...\ndef "),
         ("d2lblocks/inspection.py", "def ", "def more() -> None: ...\ndef "),
         (SOLUTION, "range(", "range(1 + "),

@@ -19,7 +19,7 @@ MOST = FULL + 4
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Ada has left the answer in words blank; bob's needs manual grading; cleo is known, and has submitted nothing."""
+    """Ada's answer in words is blank; bob's needs manual grading; cleo is known, and has submitted nothing."""
     made = make_course(tmp_path_factory.mktemp("export"))
     made.release(NAME)
     hand_in(made, "ada")

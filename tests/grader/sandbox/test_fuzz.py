@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from d2lblocks.checking.judge import compare, judge
+from d2lblocks.checking.compare import compare
+from d2lblocks.checking.judge import judge
 from d2lblocks.checking.observation import MAX_MEMBERS, BadObservation, decode, decode_observation
 from grader.sandbox.inside import protocol
 from tests.stress import fuzz
