@@ -1,23 +1,27 @@
-"""The instructor's side: from `solutions/` to `exercises/`, and from submissions to marks, on top of nbgrader.
+"""The instructor's side, on top of nbgrader: exercises from their sources, releases, grading, marks and feedback.
 
-A submission goes through these folders in this order: submission, sandbox, grading, gradebook, publishing. A folder
-may import what is below it in this list, never what is above it.
+A submission goes this way, from folder to folder; nothing goes back:
 
-    __main__.py      the command line: python -m grader
-    commands.py      what the commands do
-    course.py        one method for each step
-    publishing/      pages of feedback, and the marks as a CSV file
-    gradebook/       marks and comments in nbgrader's database
-    grading/         runs the exercises of a submission, and judges what was observed
-    authoring/       exercises and their known answers, as authors write them; releases
-    submission/      finds, reads and repairs the notebook of a submission
-    sandbox/         runs students' code; `sandbox/inside` is all of this folder that it can see
-    display/         what a person sees: text, pictures, messages
-    files/           folders of a course; files that are replaced in one step
-    errors.py        the exceptions
+    submission/   collect   find the notebook that counts, read it, repair it
+    sandbox/      run       run its cells and observe its answers, isolated from this machine
+    grading/      judge     compare the observations with the reference's: an outcome with marks and reports
+    gradebook/    record    enter the marks into nbgrader's gradebook, and keep those that a person gave
+    publishing/   publish   the feedback pages of the students, and the marks as a CSV file
 
-    nbgrader_config.py, nbgrader_plugins.py, nbgrader_fixes.py   the same steps inside nbgrader and the formgrader
-    lock.py, progress.py                                         one command at a time; how far a grading run is
+    authoring/    the sources of exercises, the catalogues of mistakes, and what is made of them
+    display/      what is shown: characters, pictures and messages that are safe, of limited size
+    files/        files and folders: replaced in one step, where a course has them
 
-The folder is also nbgrader's course: `gradebook.db`, `submitted/`, `autograded/` and `feedback/` are made here.
+    __main__.py          the command line: python -m grader
+    commands.py          what its commands do
+    course.py            an nbgrader course: release, grade, feedback, export
+    nbgrader_plugins.py  what we put into nbgrader's own pipeline, also behind the formgrader's buttons
+    nbgrader_fixes.py    repairs of nbgrader itself
+    lock.py              one command at a time for a course
+    progress.py          the progress of a grading run, on a terminal or in a log
+    errors.py            every exception, and the errors of disks and databases in one line
+
+A folder imports only what is below it, in this order: publishing, gradebook, grading, authoring, submission, sandbox,
+display, files, errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db,
+submitted/, autograded/ and feedback/.
 """

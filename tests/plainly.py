@@ -26,4 +26,4 @@ def autograde_plainly(course, submission, seed=5):
         result = course._api(config).autograde(submission.assignment, submission.student, force=True)
     finally:
         del os.environ[SEED_VARIABLE]
-    course._done(result, f"grading {submission.assignment} of {submission.student}")
+    course._check_result(result, f"grading {submission.assignment} of {submission.student}")

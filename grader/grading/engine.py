@@ -28,14 +28,12 @@ from grader.display import characters
 from grader.display.bounds import bound
 from grader.display.pictures import Pictures
 from grader.grading.outputs import MAX_NAME_LENGTH, cell_outputs, error_stream
+from grader.sandbox import worker_client
 from grader.sandbox.inside.protocol import TOO_LARGE
-from grader.sandbox.worker_client import CELL_TIMEOUT, Answer, WorkerClient, WorkerFailure, size_in_words
+from grader.sandbox.worker_client import Answer, WorkerClient, WorkerFailure, size_in_words
 from grader.sandbox.zygote import WorkerSpec, Zygote
 from grader.submission.repair import Repaired
 
-EXERCISE_TIMEOUT = (
-    30.0  # seconds; more than `check` gives: there are more cases, and other workers run at the same time
-)
 MAX_NOTEBOOK_OUTPUT = 20 * 2**20  # characters of all that a notebook displays
 MAX_PRINTED = 10_000  # characters
 # Bytes of a worker's answers.
@@ -139,7 +137,9 @@ def _shows_progress(cell: NotebookNode) -> bool:
 
 def examine(exercise: Exercise, worker: WorkerClient, remark: str) -> Report:
     """Observe an answer on all cases in the worker, and judge it here."""
-    description = worker.ask({"do": "look", "name": exercise.defines}, CELL_TIMEOUT, MAX_DESCRIPTION_BYTES)
+    description = worker.ask(
+        {"do": "look", "name": exercise.defines}, worker_client.CELL_TIMEOUT, MAX_DESCRIPTION_BYTES
+    )
     if isinstance(description, WorkerFailure):
         return Report(
             exercise.name, problem=f"not checked: it {description.message}", remark=remark, worth=exercise.points
@@ -174,7 +174,7 @@ def examine(exercise: Exercise, worker: WorkerClient, remark: str) -> Report:
 
     max_bytes = MAX_OBSERVATION_BYTES + MAX_REFERENCE_FACTOR * exercise.largest
     # The answer runs in another process; the time that counts is the time we wait for it.
-    return try_and_judge(exercise, look, EXERCISE_TIMEOUT, 1, lambda: worker.waited, remark)
+    return try_and_judge(exercise, look, worker_client.EXERCISE_TIMEOUT, 1, lambda: worker.waited, remark)
 
 
 def read_observation(answer: Answer) -> tuple[Observation, str]:

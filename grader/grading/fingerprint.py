@@ -239,7 +239,7 @@ def _bound(statement: ast.stmt) -> set[str]:
 
 @functools.lru_cache(maxsize=64)
 def _worked(file: File) -> bytes:
-    """Of an author's notebook what a mark depends on: the code of the worked solutions, which is the reference."""
+    """What a mark depends on in an author's notebook: the code of the worked solutions, which is the reference."""
     data = content(file[0])
     try:
         cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
@@ -269,9 +269,8 @@ def _release(file: File) -> bytes:
 
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     own = cell["metadata"].get("nbgrader", {})
-    by_hand = bool(
-        own.get("solution") or own.get("task")
-    )  # its text counts, too: it tells whether the cell was answered
+    # Its text counts, too: it tells whether the cell was answered.
+    by_hand = bool(own.get("solution") or own.get("task"))
     if cell["cell_type"] != "code" and not by_hand and not own.get("grade"):
         return {}
     return {

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeAlias
@@ -45,7 +46,7 @@ class _OutOfMemory:
     """What a grading process sends if there was too little memory for a submission; then it ends itself."""
 
 
-Answer: TypeAlias = "Outcome | GradingError | _OutOfMemory"
+Reply: TypeAlias = "Outcome | GradingError | _OutOfMemory"
 
 
 class GradingProcess:
@@ -83,7 +84,7 @@ class GradingProcess:
         with contextlib.suppress(OSError):  # it is gone: `take` raises an error
             self.channel.sendall(pickle.dumps(submission))
 
-    def take(self) -> Answer | None:
+    def take(self) -> Reply | None:
         """The answer about the first submission that it was given; None if there is none yet.
 
         Raises:
@@ -99,7 +100,7 @@ class GradingProcess:
             return None
         except OSError as error:
             raise EOFError from error
-        answer: Answer = pickle.loads(self._arrived[_LENGTH.size :])
+        answer: Reply = pickle.loads(self._arrived[_LENGTH.size :])
         self._arrived = bytearray()
         self.given.popleft()
         self.waited = 0.0
@@ -246,31 +247,18 @@ def grade_submissions(
             for process in busy:
                 process.waited += waited
                 submission = process.given[0]
-                problem, ours = "", True
-                try:
-                    answer = process.take()
-                    if answer is None and process.waited < timeout:
-                        continue
-                    if answer is None:
-                        problem = f"the process that graded it did not answer for {timeout:g} s"
-                except EOFError:
-                    answer = None
-                    problem = "the process that graded it was killed"
-                if isinstance(answer, GradingError):
-                    raise answer
-                if isinstance(answer, Outcome):
-                    consecutive_losses = 0
-                    yield answer
+                result = _result(process, timeout)
+                if result is None:
                     continue
-                if isinstance(answer, _OutOfMemory):
-                    problem, ours = "grading it takes more memory than there is for one submission", False
-                else:
-                    process.given.popleft()
-                    consecutive_losses += 1
+                if isinstance(result, Outcome):
+                    consecutive_losses = 0
+                    yield result
+                    continue
                 left.extendleft(reversed(process.given))
                 process.end()
                 running[running.index(process)] = GradingProcess(grader)
                 losses[submission] += 1
+                consecutive_losses += result.ours
                 if consecutive_losses >= MAX_CONSECUTIVE_LOSSES:
                     raise GradingError(
                         f"{consecutive_losses} grading processes were killed, one after the other; is there memory "
@@ -279,12 +267,49 @@ def grade_submissions(
                 if losses[submission] < ATTEMPTS:
                     left.append(submission)
                 else:
-                    problem += f", {ATTEMPTS} times" + ("; is there memory for it?" if ours else "")
-                    yield Outcome(submission, problem=problem, ours=ours)
+                    advice = "; is there memory for it?" if result.ours else ""
+                    problem = f"{result.problem}, {ATTEMPTS} times{advice}"
+                    yield Outcome(submission, problem=problem, ours=result.ours)
     finally:
         for process in running:
             process.end()
         zygote.stop()
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """A process that must be replaced.
+
+    Attributes:
+        problem: why, as a problem of the submission that it was grading.
+        ours: whether that is not the submission's fault.
+    """
+
+    problem: str
+    ours: bool = True
+
+
+def _result(process: GradingProcess, timeout: float) -> Outcome | _Loss | None:
+    """What became of the first submission that a process was given; None if that is not known yet.
+
+    Raises:
+        GradingError: nothing can be graded here.
+    """
+    try:
+        answer = process.take()
+    except EOFError:
+        process.given.popleft()
+        return _Loss("the process that graded it was killed")
+    if answer is None:
+        if process.waited < timeout:
+            return None
+        process.given.popleft()
+        return _Loss(f"the process that graded it did not answer for {timeout:g} s")
+    if isinstance(answer, GradingError):
+        raise answer
+    if isinstance(answer, _OutOfMemory):
+        return _Loss("grading it takes more memory than there is for one submission", ours=False)
+    return answer
 
 
 def _wait(busy: Sequence[GradingProcess]) -> float:

@@ -23,7 +23,9 @@ from grader.sandbox.inside.protocol import (
 )
 from grader.sandbox.zygote import WorkerSpec, Zygote
 
-CELL_TIMEOUT = 30.0  # seconds
+# Seconds that the code of a submission may take.
+CELL_TIMEOUT = 30.0
+EXERCISE_TIMEOUT = 30.0  # more than `check` gives: there are more cases, and other workers run at the same time
 SUBMISSION_TIMEOUT = 180.0
 GRACE_PERIOD = 2.0  # seconds between the moment when an answer is told to stop and the one when its worker is ended
 MAX_WORKERS = 12  # for one submission

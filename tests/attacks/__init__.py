@@ -1,19 +1,19 @@
-"""What submissions do to a grader, on purpose or not, and what must become of them and of everybody else's marks.
+"""Submissions that attack the grader, on purpose or by accident, and what the grader must do with them.
 
-    base.py    what an attack is, and what they are made of
-    gain.py    to be told that a wrong answer is right
-    spy.py     to read what is none of its business
-    stop.py    to stop the grading, or to take the machine
-    hurt.py    to hurt who reads what it gives back
-    trick.py   to trick who collects it
-    clumsy.py  not meant badly
-    whole_class.py  all of them in one class, with innocent students around them
+    base.py         what an attack is, and the parts that attacks share
+    gain.py         get points for a wrong answer
+    spy.py          read what a submission must not read
+    stop.py         stop the grading, or use up the machine
+    hurt.py         harm whoever reads the outputs: the grader, the terminal, the instructor's browser
+    trick.py        confuse the program that collects submissions
+    clumsy.py       accidents, without bad intent
+    whole_class.py  grades all of them in one class, with innocent students between them
 
-All are for `custom_layers`. `centered_layer` is answered rightly and stands before `my_linear`, in whose cell most
-attacks are made; the exercises behind it are answered rightly, too.
-`tests/grader/sandbox/test_attacks.py` hands them all in to one class, and `tests/stress/attacks.py` shows what
-nbgrader's own command does with them. Each attack proves that it got as far as its attempt (see `Attack`): one that
-dies before proves nothing about the grader.
+All are for `custom_layers`. Most attacks are in the cell of `my_linear`. `centered_layer`, which comes before it, and
+the exercises after it have right answers.
+`tests/grader/sandbox/test_attacks.py` submits them all in one class, and `tests/stress/attacks.py` shows what
+nbgrader's own command does with them. Each attack proves that it reached its attempt (see `Attack`): an
+attack that fails before shows nothing about the grader.
 
 Never run one of these cells outside of a sandbox.
 """

@@ -1,4 +1,4 @@
-"""What an attack is, and what the attacks are made of."""
+"""What an attack is, and the parts that attacks share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "custom_layers"
 POINTS = {"centered_layer": 4, "my_linear": 8, "tensor_reduction": 8, "half_fourier": 6, "running_center": 10}
 ATTACKED = "my_linear"
 PARAMETERS_ONLY = 4  # of the 8 points: an honest wrong answer that has the right parameters, but not the values
-READ = "I could read"  # what an attack prints when it has found something that is none of its business
+READ = "I could read"  # an attack prints this if it has read what it must not read
 NOTE = ".note-of-mallory"  # a file that one attack leaves for the next
 MARK = "it got as far as its attempt"
 MARK_FILE = Path("/tmp/attempted")  # nbgrader's own command runs an attack in a sandbox where this can be seen
@@ -39,7 +39,7 @@ def replace(owner, name, new):
 
 
 """
-# What is shown where an attempt takes the printed mark with it.
+# Words in the report of an attempt after which the printed mark is lost.
 CRASHED = "took down the process that it ran in"
 STOPPED = "stopped after"
 BEHIND = ("tensor_reduction", "half_fourier", "running_center")
@@ -47,26 +47,27 @@ BEHIND = ("tensor_reduction", "half_fourier", "running_center")
 
 @dataclass(frozen=True)
 class Attack:
-    """One submission, which proves that it got as far as its attempt.
+    """One submission, which proves that it reached its attempt.
 
-    It prints `MARK` just before, or just after, by `attempt()`. An attempt that takes the printed mark with it, such
-    as the end of the process, has another proof: words that only the attempt can have caused, `says` or `shows`.
+    It calls `attempt()`, which prints `MARK`, just before or just after the attempt. If the printed mark is lost with
+    the attempt, for example because the process ends, the proof is `says` or `shows`: words that only the attempt can
+    cause.
 
     Attributes:
         id: its name, as a student's: ``mallory-<id>``.
-        does: in a few words, for the guide.
-        cell: what is handed in for `my_linear`; empty: the right answer.
-        notebook: what else is changed in the notebook.
-        folder: what else is changed in the folder, once the notebook lies in it.
-        least: the points that it must keep for `my_linear`.
-        most: the most points that it may get for `my_linear`.
-        costs: the other exercises of the same submission whose points it may lose; no other submission's ever.
-        says: words in what the command says about it.
+        does: what it does, in a few words, for the guide.
+        cell: the answer to `my_linear`; empty: the right answer.
+        notebook: makes further changes to the notebook.
+        folder: makes further changes to the folder, after the notebook is written.
+        least: the points that it must get for `my_linear`, at least.
+        most: the points that it may get for `my_linear`, at most.
+        costs: the other exercises of the same submission that may lose points; other submissions may lose none.
+        says: words that the command prints about it.
         shows: words in the graded notebook: in the outputs of its cells, or in a text cell. The mark, if neither
             this nor `says` is given.
-        graded: whether there is something that can be graded.
-        clumsy: whether it was not meant badly.
-        waits: whether only a time limit ends it. The tests set short limits for these, and long ones for all others.
+        graded: whether it can be graded.
+        clumsy: whether it is an accident.
+        waits: whether only a timeout ends it. The tests set short timeouts for these, and long ones for all others.
     """
 
     id: str
@@ -84,7 +85,7 @@ class Attack:
     waits: bool = False
 
     def hand_in(self, release: NotebookNode, right: dict[str, str], folder: Path) -> None:
-        """Put it where submissions are put.
+        """Write it into the folder of submissions.
 
         Args:
             release: the released notebook.
@@ -95,7 +96,7 @@ class Attack:
         if self.notebook:
             self.notebook(notebook)
         for cell in notebook.cells:
-            # Some of what is handed in is no cell at all.
+            # Some of the cells are no cells at all.
             if isinstance(cell, NotebookNode) and cell.get("cell_type") == "code" and "attempt()" in cell.source:
                 cell.source = ATTEMPT + cell.source
         folder.mkdir(parents=True)
@@ -105,10 +106,10 @@ class Attack:
             self.folder(folder)
 
     def got_to_its_attempt(self, said: str, notebook: NotebookNode | None) -> bool:
-        """Whether a grading shows that this did what it is meant to do.
+        """Whether the grading shows that it reached its attempt.
 
         Args:
-            said: what the command said about it.
+            said: what the command printed about it.
             notebook: as it was graded; None if it was not.
         """
         shown = shown_in(notebook) if notebook else ""
@@ -145,13 +146,13 @@ def own_cell(notebook: NotebookNode, name: str) -> NotebookNode:
 
 
 def replaced(source: str, old: str, new: str) -> str:
-    """A source in which something is replaced, which must be there."""
+    """A source in which a part is replaced; fails if it has no such part."""
     assert old in source, f"{old!r} is not in the cell any more"
     return source.replace(old, new)
 
 
 def with_cells(*sources: str, behind: str = "setup") -> Callable[[NotebookNode], None]:
-    """Put cells of the student's own behind one of ours."""
+    """Add cells of the student's own after one of ours."""
 
     def change(notebook: NotebookNode) -> None:
         place = notebook.cells.index(own_cell(notebook, behind)) + 1
@@ -161,18 +162,18 @@ def with_cells(*sources: str, behind: str = "setup") -> Callable[[NotebookNode],
 
 
 def with_text(source: str) -> Callable[[NotebookNode], None]:
-    """Put a text cell of the student's own at the end."""
+    """Add a text cell of the student's own at the end."""
     return lambda notebook: notebook.cells.append(nbformat.v4.new_markdown_cell(source))
 
 
 def with_pictures(data: str, times: int) -> Callable[[NotebookNode], None]:
-    """Put a text cell at the end that shows the same picture, of this data, many times."""
+    """Add a text cell at the end that shows one picture many times."""
     cell = nbformat.v4.new_markdown_cell("![p](attachment:p.png)\n" * times)
     return lambda notebook: notebook.cells.append({**cell, "attachments": {"p.png": {"image/png": data}}})
 
 
 def instead(content: str | bytes) -> Callable[[Path], None]:
-    """Hand in this in place of the notebook."""
+    """Submit this in place of the notebook."""
     data = content.encode() if isinstance(content, str) else content
     return lambda folder: _only(folder / f"{NAME}.ipynb", data)
 
@@ -182,7 +183,7 @@ def _only(path: Path, data: bytes) -> None:
 
 
 def beside(**files: str) -> Callable[[Path], None]:
-    """Hand in further files; ``__`` in a name stands for a dot."""
+    """Submit further files; ``__`` in a name stands for a dot."""
 
     def add(folder: Path) -> None:
         for name, text in files.items():
@@ -200,7 +201,7 @@ def called(name: str) -> Callable[[Path], None]:
     return rename
 
 
-# What the public cases say: all observations by probe, and the outputs by the input that was given.
+# What the public cases contain: all observations by probe, and the outputs by input.
 LOOK_UP = """
 import json
 from d2lblocks.checking.observation import decode, encode
@@ -224,7 +225,7 @@ SEEN = {
 }
 """
 
-# The socket to the grader, wherever it is.
+# The numbers of all open sockets; one of them leads to the grader.
 CHANNEL = """
 import os, socket, stat
 

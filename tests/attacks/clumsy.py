@@ -1,4 +1,4 @@
-"""What happens to submissions without anybody's meaning it badly."""
+"""Accidents that happen to submissions, without bad intent."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from tests.attacks.base import (
 
 
 def change_test(notebook: NotebookNode) -> None:
-    """The autograde cell is not as it was."""
+    """The autograde cell is changed."""
     own_cell(notebook, f"test_{ATTACKED}").source = "assert True"
 
 
 def delete_test(notebook: NotebookNode) -> None:
-    """The autograde cell is gone."""
+    """The autograde cell is deleted."""
     notebook.cells.remove(own_cell(notebook, f"test_{ATTACKED}"))
 
 
 def duplicate(notebook: NotebookNode) -> None:
-    """Solution and test are there twice, with all that they carry."""
+    """Solution and test are there twice, with their metadata."""
     for name in (ATTACKED, f"test_{ATTACKED}"):
         notebook.cells.append(nbformat.from_dict(dict(own_cell(notebook, name))))
 
@@ -58,7 +58,7 @@ def use_helper(notebook: NotebookNode) -> None:
 
 
 def set_default_dtype(notebook: NotebookNode) -> None:
-    """Every number that is made afterwards has another dtype."""
+    """Every tensor that is made afterwards has another dtype."""
     cell = own_cell(notebook, ATTACKED)
     change = "torch.set_default_dtype(torch.float64)\nprint('everything is', torch.ones(1).dtype, 'now')\n"
     cell.source = change + cell.source
@@ -74,7 +74,7 @@ def be_noisy(notebook: NotebookNode) -> None:
 
 
 def leave_stub(notebook: NotebookNode) -> None:
-    """The cell as it was handed out."""
+    """The cell of the release, without an answer."""
     released = nbformat.read(ROOT / "exercises" / NAME / f"{NAME}.ipynb", as_version=4)
     own_cell(notebook, ATTACKED).source = solution_cells(released)[ATTACKED].source
 
@@ -131,7 +131,7 @@ def of_another_assignment(folder: Path) -> None:
 
 
 def truncate(folder: Path) -> None:
-    """The upload broke off."""
+    """The upload was interrupted."""
     path = folder / f"{NAME}.ipynb"
     path.write_bytes(path.read_bytes()[:5000])
 

@@ -1,4 +1,4 @@
-"""Submissions that want to be told that a wrong answer is right."""
+"""Submissions that try to get points for a wrong answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.attacks.base import (
 
 
 def claim_points(notebook: NotebookNode) -> None:
-    """Every claim that metadata and stored outputs can make."""
+    """Claim points in every way that metadata and stored outputs allow."""
     for cell in notebook.cells:
         own = cell.metadata.get("nbgrader")
         if own and cell.cell_type == "code":

@@ -1,4 +1,4 @@
-"""Submissions that want to hurt who reads what they give back: the grader, its terminal, the marker's browser."""
+"""Submissions that harm whoever reads their outputs: the grader, its terminal, the instructor's browser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pixel_bomb(size: int = 16_000) -> bytes:
 
 
 def bombs(notebook: NotebookNode) -> None:
-    """Pictures that fill the memory of who looks at them: twenty that a cell shows, twenty in a text."""
+    """Pictures that fill the memory of a browser: twenty in a cell's output, twenty in a text cell."""
     bomb = base64.b64encode(pixel_bomb()).decode()
     show = (
         f"from IPython.display import display\nfor _ in range(20):\n    display({{'image/png': '{bomb}'}}, raw=True)"
@@ -247,7 +247,7 @@ if shell:
     shell.Outputs.finished = lambda self: [fat] * 150
 """,
         ),
-        shows="more characters; they are not kept",
+        shows="more characters; they were not kept",
     ),
     Attack(
         "odd_answers",

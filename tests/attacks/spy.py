@@ -1,4 +1,4 @@
-"""Submissions that want to read what is none of their business."""
+"""Submissions that try to read what they must not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submissions that want to stop the grading, or to take the machine."""
+"""Submissions that try to stop the grading, or to use up the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submissions that want to trick who collects them."""
+"""Submissions that try to confuse the program that collects them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def path_tricks(folder: Path) -> None:
 
 
 def odd_files(folder: Path) -> None:
-    """A notebook of 100 GB that takes no room, one that nobody may read, and a pipe that nobody writes to."""
+    """A notebook of 100 GB that uses no disk space, one that nobody may read, and a pipe that nobody writes to."""
     with (folder / "huge.ipynb").open("wb") as file:
         file.truncate(100 * 2**30)
     (folder / "closed.ipynb").write_text("{}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""All attacks hand in to one class, with an innocent student between any two of them, and the class is graded."""
+"""Submit all attacks in one class, with an innocent student between any two of them, and grade the class."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from grader.__main__ import main
 from grader.authoring.fill_in import solution_cells
 from grader.course import Course
 from grader.files import folders
-from grader.grading import engine
+from grader.sandbox import worker_client
 from tests import ROOT
 from tests.attacks import ATTACKS, NAME, NOTE, Attack
 
 FIRST = "innocent-first"
 INNOCENT = Attack("innocent", "is right")
-# For what waits until its time is up. Beside it stand innocent students, who need a tenth of this on a slow machine.
+# For attacks that wait for the timeout. The innocent students between them need a tenth of this on a slow machine.
 SHORT = {"CELL_TIMEOUT": 4.0, "EXERCISE_TIMEOUT": 4.0, "SUBMISSION_TIMEOUT": 16.0}
-# For all others: some work hard before they come to their attempt.
+# For all others: some need long until they reach their attempt.
 LONG = {"CELL_TIMEOUT": 60.0, "EXERCISE_TIMEOUT": 60.0, "SUBMISSION_TIMEOUT": 300.0}
 
 
 def mallory(attack: Attack) -> str:
-    """Who hands the attack in."""
+    """The student who submits the attack."""
     return f"mallory-{attack.id}"
 
 
 def neighbour(attack: Attack) -> str:
-    """Who is graded after the attack, and before or beside the next one."""
+    """The student who is graded after the attack, and before or beside the next one."""
     return f"{mallory(attack)}-neighbour"
 
 
 @dataclass(frozen=True)
 class Class:
-    """What became of the class.
+    """The result of grading the class.
 
     Attributes:
-        said: what the command said about each student.
+        said: what the command printed about each student.
         marks: by student and exercise.
-        changed: what no submission may change, and is not as it was.
-        left: processes that were left.
+        changed: files that no submission may change, and that have changed.
+        left: processes that still run.
     """
 
     said: dict[str, str]
@@ -78,11 +78,11 @@ def make_course(base: Path) -> Course:
 
 
 def grade_everybody(course: Course, attacks: Sequence[Attack] = ATTACKS) -> Class:
-    """Hand in attacks, with innocent students around them, and grade with the real command and two jobs.
+    """Submit attacks, with innocent students between them, and grade with the real command and two jobs.
 
     Args:
-        course: with the assignment, and nothing handed in.
-        attacks: what is handed in.
+        course: with the assignment, and no submissions.
+        attacks: what is submitted.
     """
     release = nbformat.read(course.exercises / NAME / f"{NAME}.ipynb", as_version=4)
     solved = nbformat.read(course.solutions / NAME / f"{NAME}.ipynb", as_version=4)
@@ -97,12 +97,12 @@ def grade_everybody(course: Course, attacks: Sequence[Attack] = ATTACKS) -> Clas
                 attack.hand_in(release, right, course.submitted / mallory(attack) / NAME)
         before = _outside(course)
         with contextlib.ExitStack() as stack:
-            for name, seconds in limits.items():  # the judges are forked and see it
-                stack.enter_context(_replaced(engine, name, seconds))
+            for name, seconds in limits.items():  # the grading processes are forked and see it
+                stack.enter_context(_replaced(worker_client, name, seconds))
             said += _command(course, "autograde", NAME, "--jobs", "2", "--seed", "17")
         changed |= before ^ _outside(course)
     deadline = time.monotonic() + 300
-    while _descendants() != running and time.monotonic() < deadline:  # what was killed is gone a moment later
+    while _descendants() != running and time.monotonic() < deadline:  # a killed process ends a moment later
         time.sleep(0.1)
     marks: dict[str, dict[str, float]] = {}
     for mark in course.marks():
@@ -111,7 +111,7 @@ def grade_everybody(course: Course, attacks: Sequence[Attack] = ATTACKS) -> Clas
 
 
 def _about_each(said: str) -> dict[str, str]:
-    """By student: the line that counts the submission, and the lines below it that are set in; nothing else."""
+    """By student: the line about the submission, and the indented lines below it; nothing else."""
     found = re.finditer(r"^ +\d+ / \d+  ((\S+) .*\n(?: {8}.*\n)*)", said, flags=re.MULTILINE)
     return {match[2]: match[1] for match in found}
 
@@ -127,7 +127,7 @@ def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 def _command(course: Course, *arguments: str) -> str:
-    """One command, and all that it said."""
+    """Run a command; returns all that it printed."""
     said = io.StringIO()
     with (
         _replaced(sys, "argv", ["grader", "--course", str(course.root), *arguments]),

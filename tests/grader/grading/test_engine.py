@@ -49,15 +49,15 @@ def right():
 
 
 @pytest.fixture(scope="module")
-def judge():
+def grader():
     made = SubmissionGrader(GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT))
     made.zygote.start()
     yield made
     made.zygote.stop()
 
 
-def grade(judge, student, folder):
-    return judge.grade(Submission(student, NAME, folder))
+def grade(grader, student, folder):
+    return grader.grade(Submission(student, NAME, folder))
 
 
 def notebook_of(outcome):
@@ -80,14 +80,14 @@ def hand_in(tmp_path):
     return write
 
 
-def test_a_sandbox_that_is_lost_is_the_graders_fault_and_is_tried_again(judge, release, right, hand_in):
+def test_a_sandbox_that_is_lost_is_the_graders_fault_and_is_tried_again(grader, release, right, hand_in):
     folder = hand_in(fill_in(release, right))
-    judge.zygote._process.kill()
-    judge.zygote._process.wait()
-    assert marks(grade(judge, "ada", folder)) == POINTS
+    grader.zygote._process.kill()
+    grader.zygote._process.wait()
+    assert marks(grade(grader, "ada", folder)) == POINTS
 
 
-def test_pictures_are_kept_and_programs_for_the_markers_browser_are_not(judge, release, right, hand_in):
+def test_pictures_are_kept_and_programs_for_the_markers_browser_are_not(grader, release, right, hand_in):
     source = """%matplotlib inline
 import matplotlib.pyplot as plt
 from IPython.display import HTML, Javascript, display
@@ -96,7 +96,7 @@ _ = plt.plot([1, 2])
 """
     notebook = fill_in(release, right)
     notebook.cells.insert(3, nbformat.v4.new_code_cell(source))
-    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
+    graded = notebook_of(grade(grader, "ada", hand_in(notebook)))
     (cell,) = (cell for cell in graded.cells if cell.source == source)
     kinds = [set(output.data) for output in cell.outputs if "data" in output]
     assert {"image/png", "text/plain"} in kinds
@@ -104,11 +104,11 @@ _ = plt.plot([1, 2])
     assert all("alert(1)" not in str(output) for output in cell.outputs)
 
 
-def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(judge, release, right, hand_in):
+def test_the_same_submission_and_seed_give_the_same_marks_and_outputs(grader, release, right, hand_in):
     notebook = fill_in(release, right)
     notebook.cells.insert(3, nbformat.v4.new_code_cell("torch.rand(3)"))
     folder = hand_in(notebook)
-    one, other = grade(judge, "ada", folder), grade(judge, "ada", folder)
+    one, other = grade(grader, "ada", folder), grade(grader, "ada", folder)
     assert one.entry == other.entry
 
 
@@ -169,16 +169,16 @@ def test_repair_gives_the_release_back_when_nothing_was_done(release):
 
 
 @isolated
-def test_system_calls_are_refused_and_others_are_not(judge):
+def test_system_calls_are_refused_and_others_are_not(grader):
     numbers = seccomp.refused()
     if not numbers:
         pytest.skip(f"no numbers of system calls are known for {platform.machine()}")
-    channel = judge.zygote.start_worker(WorkerSpec())
+    channel = grader.zygote.start_worker(WorkerSpec())
     source = (
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"[libc.syscall(n, 0, 0, 0, 0) for n in {sorted(numbers.values())}], ctypes.get_errno(), os.getpid()"
     )
-    assert _said(judge.zygote, channel, source) == ([-1] * len(numbers), errno.EPERM, 1)
+    assert _said(grader.zygote, channel, source) == ([-1] * len(numbers), errno.EPERM, 1)
     source = """
 import errno, fcntl, os, pty, signal, socket, subprocess, sys, threading, torch
 
@@ -202,8 +202,8 @@ def refused(what):
 )
 """
     expected = ("EPERM", "EAFNOSUPPORT", -1, "ENOSYS", True, None, b"1\n", None, [None, None])
-    assert _said(judge.zygote, channel, source) == expected
-    judge.zygote.end_worker(channel)
+    assert _said(grader.zygote, channel, source) == expected
+    grader.zygote.end_worker(channel)
 
 
 def _said(zygote, channel, source):
@@ -214,9 +214,9 @@ def _said(zygote, channel, source):
 
 
 @isolated
-def test_submissions_of_forked_zygotes_do_not_reach_each_other(judge):
+def test_submissions_of_forked_zygotes_do_not_reach_each_other(grader):
     """They run at the same time and in the same sandbox."""
-    first, second = judge.zygote.fork(), judge.zygote.fork()
+    first, second = grader.zygote.fork(), grader.zygote.fork()
     one, other = first.start_worker(WorkerSpec()), second.start_worker(WorkerSpec())
     try:
         _said(first, one, "import os\nterminal = os.openpty()\nos.ttyname(terminal[1])")
@@ -240,19 +240,19 @@ before
 
 
 @isolated
-def test_who_kills_a_submission_from_outside_is_not_the_student(judge):
+def test_who_kills_a_submission_from_outside_is_not_the_student(grader):
     """Its end of the channel is closed before it is gone, which takes a while with all that it has started."""
     ours = psutil.Process()
     source = "import subprocess\nfor _ in range(30):\n    subprocess.Popen(['sleep', '60'])"
     for _ in range(10):
-        channel = judge.zygote.start_worker(WorkerSpec())
+        channel = grader.zygote.start_worker(WorkerSpec())
         protocol.send(channel, {"do": "run", "source": source, "seconds": 300})
         assert protocol.receive(channel)["raised"] is None
         (submission,) = (each for each in ours.children(recursive=True) if each.name() == "submission")
         submission.kill()
         with pytest.raises(protocol.ProtocolError):
             protocol.receive(channel)
-        assert judge.zygote.end_worker(channel, closed=True) is protocol.Ending.KILLED
+        assert grader.zygote.end_worker(channel, closed=True) is protocol.Ending.KILLED
 
 
 def shown(*cells):
@@ -293,31 +293,31 @@ def test_a_tab_does_not_hide_a_program_in_tex():
     assert "javas\tcript:" not in sanitize_text("$\\href{javas\tcript:alert(1)}{w}$")
 
 
-def test_a_pasted_picture_stays_and_another_kind_of_attachment_does_not(judge, release, right, hand_in):
+def test_a_pasted_picture_stays_and_another_kind_of_attachment_does_not(grader, release, right, hand_in):
     pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     pasted = nbformat.v4.new_markdown_cell("![mine](attachment:mine.png) ![other](attachment:other.svg)")
     pasted.attachments = {"mine.png": {"image/png": pixel}, "other.svg": {"image/svg+xml": "<svg onload='x'/>"}}
     notebook = fill_in(release, right)
     notebook.cells.append(pasted)
-    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
+    graded = notebook_of(grade(grader, "ada", hand_in(notebook)))
     nbformat.validate(graded)
     assert graded.cells[-1].attachments == {"mine.png": {"image/png": pixel}}
     assert shown(graded.cells[-1]).count("<img") == 1
 
 
-def test_a_files_name_is_a_name_and_nothing_else(judge, release, right, hand_in):
+def test_a_files_name_is_a_name_and_nothing_else(grader, release, right, hand_in):
     name = "[a <b>report](javascript:alert(1)) `$x$` _y_ \n\n# z.ipynb"
-    graded = notebook_of(grade(judge, "eve", hand_in(fill_in(release, right), "eve", name)))
+    graded = notebook_of(grade(grader, "eve", hand_in(fill_in(release, right), "eve", name)))
     page = shown(graded.cells[0])
     assert "a &lt;b&gt;report" in page
     assert not re.search(r"<(a|b|code|em|h1)\b", page)
     assert " ".join(name.split()) in html.unescape(re.sub("<[^>]*>", "", page))
 
 
-def test_a_notebook_nested_beyond_what_can_be_read_is_refused_in_a_line(judge, release, right, hand_in):
+def test_a_notebook_nested_beyond_what_can_be_read_is_refused_in_a_line(grader, release, right, hand_in):
     for deep in (300, 600, 900, 100_000):
         nested = '{"x":' + '{"a":' * deep + "1" + "}" * deep + ","
-        outcome = grade(judge, "ada", hand_in(nested + nbformat.writes(fill_in(release, right))[1:]))
+        outcome = grade(grader, "ada", hand_in(nested + nbformat.writes(fill_in(release, right))[1:]))
         assert not outcome.ours
         assert outcome.entry or "nested" in outcome.problem or "recursion" in outcome.problem
 
@@ -337,7 +337,7 @@ def test_only_some_of_many_files_are_named_and_only_one_is_read(release, right, 
 
 
 @isolated
-def test_who_lowers_its_own_limit_does_not_look_like_somebody_outside(judge, release, right, hand_in):
+def test_who_lowers_its_own_limit_does_not_look_like_somebody_outside(grader, release, right, hand_in):
     source = """
 import resource
 for number in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
@@ -349,7 +349,7 @@ for number in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
 """
     notebook = fill_in(release, right)
     notebook.cells.append(nbformat.v4.new_code_cell(source))
-    graded = notebook_of(grade(judge, "ada", hand_in(notebook)))
+    graded = notebook_of(grade(grader, "ada", hand_in(notebook)))
     assert graded.cells[-1].outputs[0].text == f"refused {resource.RLIMIT_CPU}\nset {resource.RLIMIT_NOFILE}\n"
 
 

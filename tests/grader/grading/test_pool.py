@@ -1,4 +1,4 @@
-"""How judges are kept at work: what becomes of one that does not answer, or has no memory left."""
+"""The grading processes: one that does not answer, or has no memory left, is replaced."""
 
 import time
 
@@ -12,14 +12,14 @@ from grader.sandbox import processes
 from tests import ROOT
 
 NAME = "custom_layers"
-TIMEOUT = 5  # seconds; who is not stuck here answers in a thousandth of that
+TIMEOUT = 5  # seconds; the others answer in a thousandth of this
 
 
-def test_a_judge_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, monkeypatch):
-    """What the judges do here is made up, so that one hangs; the processes, the limits and the memory are real."""
+def test_a_process_that_does_not_answer_or_has_no_memory_is_replaced(tmp_path, monkeypatch):
+    """Grading is replaced, so that one process hangs; the processes, the limits and the memory are real."""
 
-    def grade(judge, submission):
-        assert judge.job.seed == 7
+    def grade(grader, submission):
+        assert grader.job.seed == 7
         with (tmp_path / submission.student).open("a") as file:
             file.write("x")
         tries = (tmp_path / submission.student).stat().st_size

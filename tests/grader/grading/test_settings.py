@@ -47,10 +47,10 @@ def graded(tmp_path_factory):
     folder.mkdir(parents=True)
     (folder / f"{NAME}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
     job = GradingJob(SOLUTIONS.parent, RELEASE.parent, seed=11, isolated=not WHY_NOT)
-    judge = SubmissionGrader(job)
-    judge.zygote.start()
-    yield judge.grade(Submission("ada", NAME, folder))
-    judge.zygote.stop()
+    grader = SubmissionGrader(job)
+    grader.zygote.start()
+    yield grader.grade(Submission("ada", NAME, folder))
+    grader.zygote.stop()
 
 
 def test_they_cost_no_points(graded):

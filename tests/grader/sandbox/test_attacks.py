@@ -1,8 +1,8 @@
-"""Everything that a submission can do, through the whole path, with an innocent student before, beside and after it.
+"""All attacks, through the whole path, with an innocent student before, beside and after each.
 
-All of `tests/attacks` hands in to one class, an innocent student stands between any two of them, and the real
-command grades it with two jobs. Nobody gets more than an honest answer would, nobody else loses anything, and nothing
-outside is changed.
+All of `tests/attacks` is submitted in one class, with an innocent student between any two of them. The real command
+grades it with two jobs. No attack gets more than an honest answer, nobody else loses anything, and nothing outside is
+changed.
 """
 
 import json
@@ -25,7 +25,7 @@ def graded(course):
     return grade_everybody(course, (*ATTACKS, DEAD))
 
 
-# It dies before it attempts anything, and claims that this is shown.
+# It fails before its attempt, although its cell marks one.
 DEAD = Attack("dead", "looks for a key that is not there", "{}['cases']\nattempt()\n")
 
 
@@ -56,7 +56,7 @@ def test_it_gets_what_it_has_earned(attack, graded, course):
     assert len(json.dumps(notebook)) < 25_000_000
 
 
-def test_an_attack_that_dies_before_its_attempt_is_noticed(graded, course):
+def test_an_attack_that_fails_before_its_attempt_is_noticed(graded, course):
     said, notebook = graded.said[mallory(DEAD)], notebook_of(course, DEAD)
     assert "KeyError" in shown_in(notebook)
     assert not DEAD.got_to_its_attempt(said, notebook)
