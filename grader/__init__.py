@@ -21,7 +21,7 @@ A submission goes through these folders in this order:
     progress.py          the progress of a grading run, on a terminal or in a log
     errors.py            every exception, and the errors of disks and databases in one line
 
-Each folder imports only folders after it in this list: publishing, gradebook, grading, authoring, submission, sandbox,
-display, files, errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db,
-submitted/, autograded/ and feedback/.
+Each folder imports only folders after it in this list: publishing, gradebook, grading, authoring, submission,
+sandbox, display, files, errors. This folder is also nbgrader's course root. It holds nbgrader_config.py,
+gradebook.db, submitted/, autograded/ and feedback/.
 """
