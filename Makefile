@@ -47,7 +47,7 @@ test: env book  ## style, types, website, unit tests, every chapter's outputs, t
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet . || { echo "test: these files are not formatted; run: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --built \
 		-p no:cacheprovider tests book/*.ipynb
 
 # ---- Steps -----------------------------------------------------------------------------------------------------
@@ -65,11 +65,11 @@ export: $(DONE)/export  ## their marks as grader/marks.csv
 $(ENV): FORCE
 	@command -v $(PYTHON) >/dev/null || { echo "environment: there is no $(PYTHON) here; Python 3.11 or newer \
 	is needed (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
-	@$(PYTHON) tools/environment.py
+	@$(PYTHON) -m tools.environment
 
 # What the steps read.
 # Also the catalogues and what is released of them: the page of common mistakes is made from both.
-book_reads := book _config.yml _toc.yml tools/book.py solutions exercises
+book_reads := book _config.yml _toc.yml tools/book.py tools/notebooks.py solutions exercises
 library_reads := d2lblocks
 solutions_reads := solutions
 exercises_reads := exercises
@@ -88,7 +88,7 @@ $(DONE)/%.reads: FORCE
 if_missing = $(if $(wildcard $(1)),,FORCE)
 
 $(DONE)/book: $(ENV) $(DONE)/book.reads $(DONE)/library.reads $(call if_missing,_build/html/index.html)
-	@$(PY) tools/book.py
+	@$(PY) -m tools.book
 	@touch $@
 
 $(DONE)/release: $(ENV) $(DONE)/solutions.reads $(DONE)/grader.reads $(DONE)/library.reads $(call if_missing,exercises)
@@ -151,8 +151,8 @@ serve: book  ## the website on http://127.0.0.1:8000 (another port: make serve P
 
 # ---- To maintain -----------------------------------------------------------------------------------------------
 
-refresh: env  ## run the chapters and store their new outputs in book/*.ipynb
-	@$(PY) tools/notebooks.py
+refresh: env  ## run the chapters that changed and store their outputs in book/*.ipynb
+	@$(PY) -m tools.notebooks
 
 # Its figures are in the guide for instructors; nothing else should be running.
 bench: env  ## the same submissions through plain nbgrader and through the engine; about twenty minutes

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
+from tests import built
 from tests.state import pytest_runtest_makereport, the_process_stays_as_it_was  # noqa: F401
 
 # As in an activated environment. A course's nbgrader_config.py would do it, in the middle of a test.
@@ -24,8 +25,17 @@ settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every random number of the tests follows from this one."""
+    """What the command line of the tests has in addition."""
     parser.addoption("--seed", type=int, default=0, help="draw other random cases; the same again for the same seed")
+    parser.addoption(
+        "--built", action="store_true", help="nbval compares what `make book` has computed; it runs nothing"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let nbval compare the outputs of the build, if it is asked to."""
+    if config.getoption("--built"):
+        built.use_the_build()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tools.environment import (
+from tools.environment import LOCK, OLDEST, end_well, find_python
+from tools.packages import (
     HASH,
-    LOCK,
-    OLDEST,
     PIN,
     ROOT,
-    Problem,
-    child_environment,
-    end_well,
-    explain,
-    find_python,
-    keep_log,
+    UV,
     normal,
     requirements_in,
+    run_quietly,
     say,
     seconds,
     setting,
@@ -37,8 +31,9 @@ from tools.environment import (
 )
 
 DIRECT = ROOT / "requirements.txt"
-# The resolver, pinned by its hashes too.
-LOCK_TOOL = ROOT / "tools" / "lock-tool.txt"
+# jsonschema asks for it and works without it. Every process that reads a notebook would load it, for two seconds.
+# It checks addresses with letters beyond ASCII, which no notebook's schema has.
+LEFT_OUT = ("rfc3987-syntax", "lark")  # and what only it needs
 LOCK_HEADER = """\
 # The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
 # pip installs a file only if its hash is here, from whichever index or folder it comes.
@@ -62,12 +57,13 @@ def write_lock(python: str, upgrade: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tool, made = Path(folder) / "bin" / "python", Path(folder) / "made.lock"
         run_quietly([python, "-m", "venv", folder], "the resolver's environment could not be made")
-        options = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCK_TOOL)]
+        options = ["--require-hashes", "--only-binary", ":all:", "-r", str(UV)]
         run_quietly([str(tool), "-m", "pip", "install", *options], "the resolver could not be installed")
         made.write_text("" if upgrade else before, encoding="utf-8")
         command = [str(tool), "-m", "uv", "pip", "compile", "--universal", "--quiet", "--no-header", "--no-config"]
         command += ["--python-version", f"{OLDEST[0]}.{OLDEST[1]}", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--annotation-style", "line", "--output-file", str(made)]
+        command += [word for name in LEFT_OUT for word in ("--no-emit-package", name)]
         pip = run_quietly([str(tool), "-m", "pip", "config", "list"], "pip's settings cannot be read")
         run_quietly([*command, *index_options(pip), DIRECT.name], f"{DIRECT.name} cannot be resolved")
         resolved = made.read_text(encoding="utf-8")
@@ -125,25 +121,6 @@ def clean_lock(resolved: str, known: Iterable[tuple[str, str, str]] = ()) -> str
         text = " \\\n".join([re.sub(r"\+[\w.]+(?=\s|$)", "", first), *hashes])
         lines.append(f"{text}\n    {why[0].strip()}" if why else text)
     return "\n".join(lines) + "\n"
-
-
-def run_quietly(command: list[str], otherwise: str) -> str:
-    """Run a program in the project's root and return what it printed.
-
-    Raises:
-        Problem: it failed; begins as `otherwise` does unless the reason is a known one.
-    """
-    done = subprocess.run(
-        command,
-        env=child_environment(),
-        cwd=str(ROOT),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        keep_log(done.stdout + done.stderr)
-        raise Problem(explain(done.stdout + done.stderr, otherwise))
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -85,14 +85,18 @@ def tidy_meta_tags(app: Sphinx, page: str, template: str, context: dict[str, Any
     context["metatags"] = re.sub(r'<meta property="og:url"[^>]*>\n?', "", context.get("metatags", ""))
 
 
-def drop_idle_mathjax(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Take MathJax, 1.2 MB, from a page without formulas; Sphinx gives it to the first page for the others' sake."""
-    if not app.env.domaindata["math"]["has_equations"].get(page, False):
-        context["script_files"] = [
-            script
-            for script in context["script_files"]
-            if "mathjax" not in f"{script.filename} {script.attributes.get('body', '')}".lower()
-        ]
+def fold_answers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Write each admonition that is folded as `<details>`, which needs no script and works in every reader."""
+    if app.builder.format != "html":
+        return
+    for box in list(doctree.findall(nodes.Admonition)):
+        if not isinstance(box, nodes.Element) or not {"dropdown", "toggle"} & set(box.get("classes", [])):
+            continue
+        title = box.children[0].astext() if isinstance(box.children[0], nodes.title) else "Answer"
+        start = f'<details class="course-fold"><summary>{escape(title)}</summary>'
+        inside = [child for child in box.children if not isinstance(child, nodes.title)]
+        made = [nodes.raw("", start, format="html"), *inside, nodes.raw("", "</details>", format="html")]
+        box.parent.replace(box, made)  # `replace_self` would give the first one the classes of the box
 
 
 def write_start_page(app: Sphinx, exception: Exception | None) -> None:
@@ -149,10 +153,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", drop_empty_lists)
     app.connect("doctree-read", describe)
     app.connect("html-page-context", tidy_meta_tags, priority=900)
-    app.connect("html-page-context", drop_idle_mathjax, priority=900)
     # The alt texts first: the line for running is ours and has no image.
     app.connect("doctree-resolved", check_alt_texts)
     app.connect("doctree-resolved", add_way_to_run)
+    app.connect("doctree-resolved", fold_answers)
     # Before sphinx_external_toc (500), which writes a bare redirect if there is no index.html.
     app.connect("build-finished", write_start_page, priority=400)
     app.connect("build-finished", drop_unused_files, priority=900)

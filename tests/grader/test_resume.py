@@ -15,7 +15,7 @@ from tests.isolation import isolation_problem
 from tests.stress.kills import VICTIMS
 
 NAME = "layers_and_blocks"
-STUDENTS = 8
+STUDENTS = 4
 KILLS = len(VICTIMS) + 3
 ISOLATION = ["--no-isolation"] if isolation_problem() else []
 
@@ -38,7 +38,7 @@ def known(course):
 def test_any_process_can_be_killed_at_any_moment(tmp_path):
     """A few of the kills that `make kills` does by the dozen; its text says what is looked at after each."""
     log = tmp_path / "kills.log"
-    more = ("--times", str(KILLS), "--log", str(log))
+    more = ("--times", str(KILLS), "--students", str(STUDENTS), "--log", str(log))
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.kills", *more], cwd=ROOT, capture_output=True, text=True
     )

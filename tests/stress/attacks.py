@@ -2,9 +2,10 @@
 
     python -m tests.stress.attacks [--to FILE] [--jobs N] [--only ID ...]
 
-Each goes through `nbgrader autograde` in a sandbox of its own (see `sandbox.py`), followed by an innocent student; and through `python -m grader autograde`, all in one class. What the table says is derived from the marks,
-the graded notebooks, and what had changed or was still running afterwards; and it says which did not get as far as
-their attempt. It takes a quarter of an hour or more; with `--only`, some are tried and their rows printed.
+Each goes through `nbgrader autograde` in a sandbox of its own (see `sandbox.py`), followed by an innocent student; and
+through `python -m grader autograde`, all in one class. The table follows from the marks, the graded notebooks, and what
+had changed or was still running afterwards; and it says which did not get as far as their attempt. It takes a quarter
+of an hour or more; with `--only`, some are tried and their rows printed.
 """
 
 from __future__ import annotations

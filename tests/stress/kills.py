@@ -1,10 +1,10 @@
 """Kill or stop a grading at random moments, and see that nothing is lost and nothing is wrong.
 
-    python -m tests.stress.kills --times 50
+    python -m tests.stress.kills --times 50      (make kills)
 
 A small class is graded once without disturbance. Then, again and again from the beginning, with one process killed
-at a random moment: the grader itself, one of its judges, the sandbox of one, the zygote in it, a worker with a student's
-code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In
+at a random moment: the grader itself, one of its judges, the sandbox of one, the zygote in it, a worker with a
+student's code. After the grader's death the same command is given once more; whoever else dies, the same run must go on. In
 every third round the process is stopped (SIGSTOP) and not killed; the grader itself is continued a second later. In
 the end the gradebook must be that of the undisturbed run, row by row, the graded notebooks too, and no process may be
 left.
@@ -94,7 +94,7 @@ class Trial:
         (base / "grader").mkdir()
         shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
         self.course = Course(base / "grader")
-        self.course.release(ASSIGNMENT)
+        self.course.release(ASSIGNMENT, public=ROOT / "exercises" / ASSIGNMENT / "public.json")
         solution = nbformat.read(self.course.solutions / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         release = nbformat.read(self.course.exercises / ASSIGNMENT / f"{ASSIGNMENT}.ipynb", as_version=4)
         everybody = sample.students([(load(self.course.solutions / ASSIGNMENT), solution)])
@@ -170,9 +170,8 @@ class Trial:
         else:
             problems += self._wait(running)
         seconds = time.monotonic() - start
-        self.seconds = min(
-            self.seconds, seconds
-        )  # the machine was busy, perhaps; late moments would be after the end
+        # The machine was busy, perhaps; late moments would be after the end.
+        self.seconds = min(self.seconds, seconds)
         problems += self.differences()
         problems += [f"left running: {name}" for name in _left_running()]
         return Kill(seed, moment, killed, tuple(problems), seconds, stop)
@@ -260,7 +259,7 @@ def _adopt_orphans() -> None:
         raise OSError("prctl(child_subreaper) failed")
 
 
-def kill(times: int, seed: int, say: Callable[[str], None]) -> list[Kill]:
+def kill(times: int, seed: int, say: Callable[[str], None], students: int = STUDENTS) -> list[Kill]:
     """Kill so many times; a line is said about each.
 
     The kinds of victims take turns, and so do the parts of a run; when exactly is drawn.
@@ -269,8 +268,8 @@ def kill(times: int, seed: int, say: Callable[[str], None]) -> list[Kill]:
     victims = VICTIMS if isolated() else ("grader", "judge", "zygote")
     kills: list[Kill] = []
     with tempfile.TemporaryDirectory() as base:
-        trial = Trial(Path(base))
-        say(f"undisturbed: {STUDENTS} submissions of {ASSIGNMENT} in {trial.seconds:.1f} s")
+        trial = Trial(Path(base), students)
+        say(f"undisturbed: {students} submissions of {ASSIGNMENT} in {trial.seconds:.1f} s")
         number = 0
         while sum(bool(one.victim) for one in kills) < times:
             one = seed + number
@@ -299,6 +298,7 @@ def main() -> int:
     )
     parser.add_argument("--times", type=int, default=50, metavar="N", help="how often (default: 50)")
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="to repeat a kill of the log: its seed")
+    parser.add_argument("--students", type=int, default=STUDENTS, metavar="N", help=f"default: {STUDENTS}")
     parser.add_argument("--log", type=Path, metavar="FILE", help="default: only what is printed")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**9) if arguments.seed is None else arguments.seed
@@ -309,7 +309,7 @@ def main() -> int:
             if log:
                 print(line, file=log, flush=True)
 
-        kills = kill(arguments.times, seed, say)
+        kills = kill(arguments.times, seed, say, arguments.students)
     return 1 if any(one.problems for one in kills) else 0
 
 
