@@ -93,7 +93,7 @@ def write_mistakes_page(jobs: int) -> None:
 
     page = ROOT / "book" / "guides" / "mistakes.md"
     try:
-        write(ROOT / "solutions", ROOT / "exercises", ROOT / "_toc.yml", page, BUILD / "mistakes.json", jobs)
+        write(ROOT / "solutions", ROOT / "exercises", ROOT / "_toc.yml", page, ROOT / "_build" / "mistakes.json", jobs)
     except (GraderError, ValueError) as error:
         raise BuildError(str(error)) from error
 
