@@ -1,11 +1,11 @@
 """The instructor's side, on top of nbgrader: exercises from their sources, releases, grading, marks and feedback.
 
-A submission goes this way, from folder to folder; nothing goes back:
+A submission goes through these folders in this order:
 
     submission/   collect   find the notebook that counts, read it, repair it
     sandbox/      run       run its cells and observe its answers, isolated from this machine
     grading/      judge     compare the observations with the reference's: an outcome with marks and reports
-    gradebook/    record    enter the marks into nbgrader's gradebook, and keep those that a person gave
+    gradebook/    enter     enter the marks into nbgrader's gradebook, and keep those that a person gave
     publishing/   publish   the feedback pages of the students, and the marks as a CSV file
 
     authoring/    the sources of exercises, the catalogues of mistakes, and what is made of them
@@ -21,7 +21,7 @@ A submission goes this way, from folder to folder; nothing goes back:
     progress.py          the progress of a grading run, on a terminal or in a log
     errors.py            every exception, and the errors of disks and databases in one line
 
-A folder imports only what is below it, in this order: publishing, gradebook, grading, authoring, submission, sandbox,
-display, files, errors. This folder is also nbgrader's course root: it holds nbgrader_config.py, gradebook.db,
-submitted/, autograded/ and feedback/.
+Each folder imports only folders after it in this list: publishing, gradebook, grading, authoring, submission,
+sandbox, display, files, errors. This folder is also nbgrader's course root. It holds nbgrader_config.py,
+gradebook.db, submitted/, autograded/ and feedback/.
 """

@@ -155,9 +155,9 @@ def show_doctor(course: Course, arguments: Arguments) -> None:
         command = shlex.join(["chmod", "-R", "go=", *map(str, readable)])
         print(f"other users of this machine can read students' work or marks; to prevent that: {command}")
     if found.sandbox_problem:
+        reason = found.sandbox_problem
         raise CourseError(
-            f"students' code cannot be isolated here: {found.sandbox_problem}. "
-            "Grading fails, unless you use --no-isolation"
+            f"students' code cannot be isolated here: {reason}. Grading fails, unless you use --no-isolation"
         )
     print("students' code will be isolated")
     if found.gradebook_problem:

@@ -1,6 +1,5 @@
 """A course with one small assignment, for tests that need a course and not much of an exercise."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,12 +7,11 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader.authoring.fill_in import fill_in
-from grader.course import Course
-from tests import ROOT, guide
+from tests import courses, guide
 
 NAME = guide.NAME
 with tempfile.TemporaryDirectory() as _folder:
-    _EXAMPLE = nbformat.read(guide.write_example(Path(_folder)) / f"{NAME}.ipynb", as_version=4)
+    _EXAMPLE = nbformat.read(guide.write_example(Path(_folder, "solutions")) / f"{NAME}.ipynb", as_version=4)
 STUB, TEST = (cell.source for cell in _EXAMPLE.cells if cell.metadata.nbgrader.grade_id in ("scale", "test_scale"))
 FULL = 3  # points of `scale`
 
@@ -48,9 +46,7 @@ def write(course, made):
 def make_course(base):
     """The course, not yet released."""
     guide.write_example(base / "solutions")
-    (base / "grader").mkdir()
-    shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
-    made = Course(base / "grader")
+    made = courses.make_course(base)
     write(made, cells())
     return made
 

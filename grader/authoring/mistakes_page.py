@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -69,38 +70,47 @@ def mistakes_page(chosen: Iterable[Assignment], releases: Path, cache: Path | No
         ReleaseError: an exercise is not released.
         ValueError: a release cannot be read.
     """
-    found: list[tuple[Assignment, ExerciseSource, Exercise]] = []
+    found: list[tuple[Assignment, ExerciseSource, _Released]] = []
     for assignment in chosen:
         file = releases / assignment.name / "public.json"
         if file.is_file():
             public = read_public(file).exercises
+            version = hashlib.sha256(file.read_bytes()).hexdigest()
             for name, source in assignment.exercises.items():
                 if name not in public:
                     raise ReleaseError(f"{name} is not released; first: python -m grader release {assignment.name}")
-                found.append((assignment, source, public[name]))
-    observed = _observed_by_key([(source, exercise) for _, source, exercise in found], cache, jobs)
+                found.append((assignment, source, _Released(public[name], version)))
+    observed = _observed_by_key([(source, released) for _, source, released in found], cache, jobs)
     parts = [_HEAD]
-    for assignment, source, exercise in found:
+    for assignment, source, released in found:
         chapter = assignment.name.replace("_", " ").capitalize()
         parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
         right = list(source.right_answers.values())
         for mistake in source.mistakes:
-            lines = observed[_key(exercise, mistake)]
+            lines = observed[_key(released, mistake)]
             parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), lines))
     return "\n".join(parts)
 
 
+@dataclass(frozen=True)
+class _Released:
+    """An exercise, and a hash of the release that it is from."""
+
+    exercise: Exercise
+    version: str
+
+
 def _observed_by_key(
-    found: Sequence[tuple[ExerciseSource, Exercise]], cache: Path | None, jobs: int
+    found: Sequence[tuple[ExerciseSource, _Released]], cache: Path | None, jobs: int
 ) -> dict[str, list[str]]:
     """What the checks say of each mistake, by `_key`."""
     kept: dict[str, list[str]] = {}
     if cache is not None and cache.is_file():
         kept = json.loads(cache.read_text(encoding="utf-8"))
-    keys = [{_key(exercise, mistake): mistake for mistake in source.mistakes} for source, exercise in found]
+    keys = [{_key(released, mistake): mistake for mistake in source.mistakes} for source, released in found]
     new = [
-        (exercise, source.defines, {key: mistake.source for key, mistake in own.items() if key not in kept})
-        for (source, exercise), own in zip(found, keys, strict=True)
+        (released.exercise, source.defines, {key: mistake.source for key, mistake in own.items() if key not in kept})
+        for (source, released), own in zip(found, keys, strict=True)
     ]
     new = [each for each in new if each[2]]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -113,9 +123,9 @@ def _observed_by_key(
     return kept
 
 
-def _key(exercise: Exercise, mistake: Mistake) -> str:
+def _key(released: _Released, mistake: Mistake) -> str:
     """What the observations of a mistake depend on: its code, the exercise, and the code that checks."""
-    said = json.dumps([_code_that_checks(), exercise.to_json(), mistake.source])
+    said = json.dumps([_code_that_checks(), released.version, released.exercise.name, mistake.source])
     return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -216,8 +216,8 @@ class KeepMarks(SaveCells):
         copy = self._back_up()
         self._say(
             f"{self.assignment_id}: deleted from the gradebook, because their cells no longer exist: "
-            f"{count(len(rows), 'entry', 'entries')}, {len(manual)} of them given by a person; the gradebook as it "
-            f"was before: {copy}"
+            f"{count(len(rows), 'entry', 'entries')}, {len(manual)} of them given by a person; the gradebook was "
+            f"copied before: {copy}"
         )
         for row in rows:
             self.gradebook.db.delete(row)

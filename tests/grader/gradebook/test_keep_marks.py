@@ -91,7 +91,7 @@ def test_a_new_cell_keeps_every_mark_and_the_class_is_graded_with_it(course, cap
     assert "why_not is new" in " ".join(said)
     assert copies(course) == []  # nothing was taken out
     outcomes = list(course.grade(course.submissions(NAME), course.job(5, isolated=False), 1))
-    assert [outcome.problem for outcome in outcomes] == ["", ""]
+    assert [outcome.problem for outcome in outcomes] == [None, None]
     after = entries(course)
     kept = {key: value for key, value in before.items() if key[2] != "late"}
     assert kept.items() <= after.items()

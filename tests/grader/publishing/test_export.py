@@ -19,12 +19,12 @@ MOST = FULL + 4
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Ada's answer in words is blank; bob's needs manual grading; cleo is known, and has submitted nothing."""
+    """Ada has left the answer in words blank; bob's needs manual grading; cleo has submitted nothing."""
     made = make_course(tmp_path_factory.mktemp("export"))
     made.release(NAME)
     hand_in(made, "ada")
     hand_in(made, "bob", why="Because.")
-    assert grade(made) == [("ada", ""), ("bob", "")]
+    assert grade(made) == [("ada", None), ("bob", None)]
     with made.gradebook() as book:
         book.add_student("cleo", first_name="=1+1", last_name='Cl"eo, the;@third', email="+c@example.org")
     return made
@@ -95,7 +95,7 @@ def test_the_state_says_whose_mark_is_of_an_older_submission(course, monkeypatch
     assert "ada could not be graded: " in shown
     assert "the marks are those of an earlier submission" in shown
     hand_in(course, "ada", scale="pass")
-    assert grade(course) == [("ada", "")]
+    assert grade(course) == [("ada", None)]
     assert said(exported(course)["ada"]) == ("0.0", "0.0", "graded")  # a zero that somebody has got
     assert "could not be graded" not in status(course, monkeypatch, capsys)
 
@@ -107,7 +107,7 @@ def test_a_mark_that_a_person_gave_counts_and_may_wait_to_be_looked_at_again(cou
         book.db.commit()
     assert said(exported(course)["bob"]) == ("5.0", "5.0", "graded")
     hand_in(course, "bob", why="Because of this.")
-    assert grade(course) == [("bob", "")]
+    assert grade(course) == [("bob", None)]
     assert said(exported(course)["bob"]) == ("5.0", "5.0", "graded; a person should review it")
 
 
