@@ -7,14 +7,14 @@ import re
 import statistics
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Response, ViewportSize
 
 from tests.site.conftest import SITE, pages
 
 MAX_BYTES, MAX_COMPRESSED_BYTES, MAX_REQUESTS = 500_000, 150_000, 12
 MAX_CPU_RATIO = 2.0  # of a page and the same text without styles and scripts
 REPETITIONS = 5
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PAGES = [name for name in pages() if name != "index.html"]  # which leads on to another
 # Tags that give the bare page its paragraphs; all others are taken out of it.
 _OTHER_TAGS = re.compile(r"<(?!/?(?:p|pre|h[1-6]|li|ul|ol|table|tr|td|th|section)\b)[^>]*>")
@@ -26,7 +26,11 @@ def test_a_page_is_light(name: str, address: str, browser: Browser) -> None:
     context = browser.new_context(viewport=PHONE)
     page = context.new_page()
     bodies: dict[str, bytes] = {}
-    page.on("response", lambda response: bodies.setdefault(response.url, response.body()))
+
+    def keep(response: Response) -> None:
+        bodies[response.url] = response.body()
+
+    page.on("response", keep)
     page.goto(address + name)
     page.wait_for_timeout(500)
     context.close()
