@@ -36,7 +36,7 @@ DIRECT = ROOT / "requirements.txt"
 LEFT_OUT = ("rfc3987-syntax", "lark")  # and what only it needs
 LOCK_HEADER = """\
 # The complete set of packages, written by `make lock` from requirements.txt. Do not edit.
-# pip installs a file only if its hash is here, from whichever index or folder it comes.
+# A file is installed only if its hash is here, from whichever index or folder it comes.
 """
 
 

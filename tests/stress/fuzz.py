@@ -46,6 +46,7 @@ from grader.grading.outputs import MAX_CELL_OUTPUT, cell_outputs
 from grader.grading.submission_grader import SubmissionGrader
 from grader.sandbox.inside import protocol
 from grader.sandbox.worker_client import WorkerClient, WorkerFailure
+from tests.stress.origin import origin
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = {
@@ -510,7 +511,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, metavar="FILE", help="default: only what is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = []
+    lines = [origin(f"python -m tests.stress.fuzz --messages {arguments.messages}")]
     for door, share in SHARES.items():
         count, start = Count(), time.monotonic()
         fuzz(door, round(arguments.messages * share), count)

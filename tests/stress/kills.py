@@ -38,6 +38,7 @@ from grader.authoring.exercise import load
 from grader.gradebook.marks import FINGERPRINT
 from tests.courses import make_course, release_quickly
 from tests.isolation import isolation_problem
+from tests.stress.origin import origin
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSIGNMENT = "layers_and_blocks"
@@ -304,6 +305,7 @@ def main() -> int:
             if log:
                 print(line, file=log, flush=True)
 
+        say(origin(f"python -m tests.stress.kills --times {arguments.times}"))
         kills = kill(arguments.times, seed, say, arguments.students)
     return 1 if any(one.problems for one in kills) else 0
 
