@@ -17,7 +17,7 @@ from nbval.plugin import IPyNbFile
 
 from tools import notebooks
 
-open_cache = functools.cache(notebooks.open_cache)
+built_cache = functools.cache(notebooks.built_cache)
 
 
 class BuiltKernel:
@@ -69,7 +69,7 @@ class BuiltKernel:
 
 
 def _set_up(self: IPyNbFile) -> None:
-    done = notebooks.executed(open_cache(), self.nb)
+    done = notebooks.executed(built_cache(), self.nb)
     if done is None:
         pytest.fail(f"{self.path.name} has not run as it is now; first: make book", pytrace=False)
     self.kernel = BuiltKernel([cell for cell in done.cells if cell.cell_type == "code"])

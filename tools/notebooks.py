@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import distributions
@@ -83,8 +84,8 @@ def read(path: Path) -> nbformat.NotebookNode:
 def fingerprint() -> str:
     """A hash of everything but the chapters' own code that their outputs depend on."""
     digest = hashlib.sha256(f"{platform.python_version()} {platform.machine()}".encode())
-    # Not this project, which is hashed below, and which Python may find once or twice, depending on where it starts.
-    installed = {f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.name != "layers-and-blocks"}
+    # Only what is installed, not all that Python would find: setuptools adds packages of its own when it is imported.
+    installed = {f"{d.metadata['Name']}=={d.version}" for d in distributions(path=[sysconfig.get_path("purelib")])}
     digest.update("\n".join(sorted(installed)).encode())
     sources = [p for p in (ROOT / "d2lblocks").rglob("*") if not {"__pycache__", ".ipynb_checkpoints"} & {*p.parts}]
     # Data that chapters read; not the pages themselves, and not the folders that belong to the site (_ext, ...).
@@ -106,6 +107,18 @@ def open_cache() -> Any:
         shutil.rmtree(CACHE, ignore_errors=True)
         CACHE.mkdir(parents=True)
         mark.write_text(now)
+    return get_cache(CACHE)
+
+
+def built_cache() -> Any:
+    """The cache as the build of the book has left it.
+
+    Raises:
+        BuildError: something that the outputs depend on has changed since.
+    """
+    mark = CACHE / "fingerprint"
+    if not mark.is_file() or mark.read_text() != fingerprint():
+        raise BuildError("the chapters have not run as they are now; first: make book")
     return get_cache(CACHE)
 
 

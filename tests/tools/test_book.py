@@ -91,7 +91,7 @@ def test_storing_outputs_keeps_what_is_stable_and_drops_the_rest(small_book):
 def test_nbval_compares_what_the_build_has_kept(small_book, monkeypatch, old, new, status):
     path = small_book("print('printed')\n7 / 2", "", "1 / 0", tags=["raises-exception"])
     assert notebooks.main() == 0
-    monkeypatch.setattr(built, "open_cache", notebooks.open_cache)
+    monkeypatch.setattr(built, "built_cache", notebooks.built_cache)
     monkeypatch.setattr(IPyNbFile, "setup", IPyNbFile.setup)  # it is put back afterwards
     built.use_the_build()
     stored = nbformat.read(path, as_version=4)
@@ -107,7 +107,7 @@ def test_nbval_does_not_take_an_older_run(small_book, monkeypatch):
     path = small_book("1")
     assert notebooks.main() == 0
     small_book("2")
-    monkeypatch.setattr(built, "open_cache", notebooks.open_cache)
+    monkeypatch.setattr(built, "built_cache", notebooks.built_cache)
     monkeypatch.setattr(IPyNbFile, "setup", IPyNbFile.setup)
     built.use_the_build()
     options = ["--nbval", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(path.parent)]
