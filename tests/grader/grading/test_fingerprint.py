@@ -79,7 +79,7 @@ CATALOGUE = f"solutions/{NAME}/mlp.md"
         (SOLUTION, "hints={", 'hints={"*": "Another hint",'),
         (f"solutions/{NAME}/{NAME}.ipynb", "### BEGIN SOLUTION", "### BEGIN SOLUTION of the exercise"),
         (f"solutions/{NAME}/{NAME}.ipynb", "# Layers and blocks: exercises", "# Another statement"),
-        (f"exercises/{NAME}/public.json", '"message": "', '"message": "Look again. '),
+        (f"exercises/{NAME}/public.json", '"label":"', '"label":"once more: '),
         (f"exercises/{NAME}/{NAME}.ipynb", "# Layers and blocks: exercises", "# Another statement"),
     ],
 )
