@@ -76,7 +76,7 @@ SOLUTION = f"solutions/{NAME}/mlp.py"
         (SOLUTION, '"Linear layers with ReLU between"', '"Another title"'),
         (SOLUTION, "    mistakes=MISTAKES,", "    mistakes=(),"),
         (SOLUTION, "MISTAKES = ", "MISTAKES = () and "),
-        (f"exercises/{NAME}/public.json", '"message": "', '"message": "Look again. '),
+        (f"exercises/{NAME}/public.json", '"message":"', '"message": "Look again. '),
         (f"exercises/{NAME}/{NAME}.ipynb", "# Layers and blocks: exercises", "# Another statement"),
     ],
 )
