@@ -367,7 +367,7 @@ while True:
 
     seen, _ = observe(Imports, "values", Case("", "answer()", (torch.ones(2),)), seconds=60)
     assert seen["raised"]["type"] == "OutOfTime"
-    assert seen["raised"]["message"] == "stopped while it imported never_imported, which takes too long"
+    assert seen["raised"]["message"] == "was stopped while it imported never_imported, which takes too long"
 
 
 def test_in_a_fresh_process_what_is_slow_to_import_is_imported_whole():
@@ -395,7 +395,7 @@ for probe in PROBES.keys() - NEEDS.keys():
 assert "torch._dynamo" not in sys.modules
 case = Case("", "answer()", (torch.ones(2),))
 print(observe(Imports, "values", case, seconds=0.5)[0]["output"].tolist())
-print(observe(nn.ReLU, "graphs", case, seconds=2)[0]["graph break"])
+print(observe(nn.ReLU, "graphs", case, seconds=2)[0]["graph_break"])
 print(torch._dynamo.decorators.__name__)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
