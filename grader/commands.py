@@ -248,8 +248,8 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
     for one in accuracy.measure_all(folders, arguments.seeds, arguments.jobs):
         found.append(one)
         print(f"  {one.assignment}.{one.exercise}: {one.caught} of {one.wrong} caught", file=sys.stderr, flush=True)
-    job = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).exercises)}
-    found.sort(key=lambda one: (one.assignment, job[one.exercise]))
+    position = {name: i for i, name in enumerate(name for folder in folders for name in load(folder).exercises)}
+    found.sort(key=lambda one: (one.assignment, position[one.exercise]))
     print(accuracy.table(found))
     for one in found:
         for alarm in one.false_alarms[:3]:
