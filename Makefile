@@ -13,6 +13,8 @@ PY := .venv/bin/python
 ENV := .venv/.ready
 DONE := _build/done
 SAMPLE := _build/sample
+# Made with the book; what `check` says in a notebook links to it.
+MISTAKES := book/guides/mistakes.md
 
 # What is set in your shell for other projects must not reach this one; without bytecode every kernel starts slowly.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
@@ -66,7 +68,8 @@ $(ENV): FORCE
 	@$(PYTHON) tools/environment.py
 
 # What the steps read.
-book_reads := book _config.yml _toc.yml tools/book.py
+# Also the catalogues and what is released of them: the page of common mistakes is made from both.
+book_reads := book _config.yml _toc.yml tools/book.py solutions exercises
 library_reads := d2lblocks
 solutions_reads := solutions
 exercises_reads := exercises
@@ -77,7 +80,7 @@ submitted_reads := grader/submitted
 # and would mistake a `git checkout` for a change. The find without files to read is not an error.
 $(DONE)/%.reads: FORCE
 	@mkdir -p $(DONE)
-	@find $($*_reads) -type f ! -path '*/.*' ! -path '*/__pycache__/*' -exec cksum {} + 2>/dev/null \
+	@find $($*_reads) -type f ! -path '*/.*' ! -path '*/__pycache__/*' ! -path '$(MISTAKES)' -exec cksum {} + 2>/dev/null \
 		| LC_ALL=C sort -k 3 > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
@@ -126,6 +129,7 @@ first_assignment := $(firstword $(foreach chapter,$(chapters),$(wildcard exercis
 # A student works on copies: a new release must never touch what somebody has written. tools/lab/student hides what is
 # not a student's, and the panels of nbgrader that are an instructor's.
 lab: env  ## JupyterLab as a student sees it: the chapters in book/, your copies of the exercises in work/
+	@test -e $(MISTAKES) || $(PY) -m grader mistakes >/dev/null
 	@mkdir -p work
 	@for given in exercises/*; do \
 		test -e "work/$${given#exercises/}" || cp -R "$$given" work/; \
@@ -171,7 +175,7 @@ CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build layers_and_blo
 
 clean:  ## remove what was built and cached, and the sample class; not .venv, and nothing in grader/
 	@echo "removing _build $(wildcard $(CACHES)) and Python's caches"
-	@rm -rf _build $(CACHES)
+	@rm -rf _build $(CACHES) $(MISTAKES)
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv too

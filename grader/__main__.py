@@ -53,6 +53,18 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(locks_course=locks_course)
         return added
 
+    adding = command(
+        "new",
+        """Add a stub of an exercise to an assignment, new or not.
+
+        The command writes cells into the notebook, a file with the checks, and a file with known answers. The stub
+        works as it is: release it, try it, and then change it into your exercise. The command overwrites nothing.
+        """,
+        {"warm_up scale": "the exercise `scale` in solutions/warm_up/"},
+        of_assignments=False,
+    )
+    adding.add_argument("assignment", metavar="ASSIGNMENT", help="the name of its folder in solutions/")
+    adding.add_argument("exercise", metavar="EXERCISE", help="its name, in small letters: my_linear")
     releasing = command(
         "release",
         """Make exercises/ from solutions/.
@@ -183,11 +195,13 @@ def parser() -> argparse.ArgumentParser:
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table to a file, too, as Markdown")
     command(
         "mistakes",
-        """Write the book's page of common mistakes from the catalogues.
+        """Write the book's page of common mistakes from the catalogues and the release.
 
-        It shows for each mistake the message, the wrong code, and where the book explains it.
+        It shows for each mistake the code, what the checks observe, why it happens, and what to do. `make book` does
+        this, too.
         """,
         {"": "after a catalogue has changed"},
+        of_assignments=False,
     ).add_argument(
         "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
     )

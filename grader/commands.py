@@ -24,6 +24,7 @@ from d2lblocks.tables import Table
 from grader import errors, lock
 from grader.authoring import accuracy, mistakes_page, sample
 from grader.authoring.exercise import load
+from grader.authoring.new import new_exercise
 from grader.course import MARKS, Course
 from grader.display.messages import count, first_names, printable
 from grader.errors import CourseError, GraderError, SandboxError
@@ -34,6 +35,14 @@ from grader.progress import Progress
 from grader.sandbox import doctor
 from grader.sandbox.bubblewrap import require_bubblewrap
 from grader.submission.students import normalize, show_differences
+
+
+def add_exercise(course: Course, arguments: Arguments) -> None:
+    """Add a stub of an exercise to an assignment, new or not."""
+    name = arguments.assignment
+    for path in new_exercise(course.solutions, name, arguments.exercise):
+        print(f"wrote {path}")
+    print(f"the stub works as it is; try it: python -m grader release {name} && python -m grader accuracy {name}")
 
 
 def release(course: Course, arguments: Arguments) -> None:
@@ -269,15 +278,13 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 
 def write_mistakes(course: Course, arguments: Arguments) -> None:
     """Write the book's page of common mistakes from the catalogues."""
-    chosen = [course.solutions / name for name in course.choose(arguments.assignments)]
-    folders = mistakes_page.in_the_books_order(chosen, course.solutions.parent / "_toc.yml")
-    page = mistakes_page.mistakes_page(load(folder) for folder in folders)
-    if not mistakes_page.same(page, arguments.to):
-        write_file(arguments.to, page.encode(), PUBLIC_FILE & ~umask())
+    toc = course.solutions.parent / "_toc.yml"
+    mistakes_page.write_mistakes_page(course.solutions, course.exercises, toc, arguments.to)
     print(f"common mistakes: {arguments.to}")
 
 
 _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
+    "new": add_exercise,
     "release": release,
     "sample": make_sample,
     "autograde": autograde,
@@ -291,7 +298,7 @@ _COMMANDS: dict[str, Callable[[Course, Arguments], None]] = {
 
 
 # Other users may read what these commands make, except for what is made private explicitly.
-_PUBLIC = ("release", "sample", "accuracy", "mistakes")
+_PUBLIC = ("new", "release", "sample", "accuracy", "mistakes")
 
 
 @contextlib.contextmanager

@@ -34,6 +34,10 @@ class PageError(GraderError):
     """A page of feedback cannot be made; the message says why in a few words."""
 
 
+class NewExerciseError(GraderError):
+    """The stub of an exercise cannot be made."""
+
+
 class ReleaseError(GraderError):
     """An assignment cannot be released."""
 

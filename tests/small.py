@@ -1,19 +1,20 @@
 """A course with one small assignment, for tests that need a course and not much of an exercise."""
 
-import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader.authoring.fill_in import fill_in
 from grader.course import Course
-from tests import ROOT
+from tests import ROOT, guide
 
-NAME = "warm_up"
-GUIDE = (ROOT / "book" / "guides" / "maintainers.md").read_text(encoding="utf-8")
-(REFERENCE,) = re.findall(r":name: warm-up-reference\n\n(.*?)\n```", GUIDE, flags=re.S)
-STUB, TEST = re.findall(r"```python\n(.*?)\n```", GUIDE, flags=re.S)[:2]
+NAME = guide.NAME
+with tempfile.TemporaryDirectory() as _folder:
+    _EXAMPLE = nbformat.read(guide.write_example(Path(_folder)) / f"{NAME}.ipynb", as_version=4)
+STUB, TEST = (cell.source for cell in _EXAMPLE.cells if cell.metadata.nbgrader.grade_id in ("scale", "test_scale"))
 FULL = 3  # points of `scale`
 
 
@@ -46,8 +47,7 @@ def write(course, made):
 
 def make_course(base):
     """The course, not yet released."""
-    (base / "solutions" / NAME).mkdir(parents=True)
-    (base / "solutions" / NAME / "reference.py").write_text(REFERENCE, encoding="utf-8")
+    guide.write_example(base / "solutions")
     (base / "grader").mkdir()
     shutil.copy(ROOT / "grader" / "nbgrader_config.py", base / "grader")
     made = Course(base / "grader")

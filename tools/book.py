@@ -2,7 +2,8 @@
 
     python tools/book.py
 
-The site is `_build/html`. What a page shows is what its chapter printed when it was run here: outputs stored in the
+The site is `_build/html`. The page of common mistakes is written first, from the catalogues in `solutions/` and the
+release in `exercises/`. What a page shows is what its chapter printed when it was run here: outputs stored in the
 notebooks are never used. A chapter runs again when its code, its cells' metadata, `d2lblocks`, a data file in
 `book/`, Python or an installed package has changed. The exit status is 1 if a chapter fails or Sphinx warns.
 """
@@ -256,6 +257,20 @@ def weight(page: Path) -> tuple[int, int]:
     return sum(map(len, contents)), sum(min(len(c), len(gzip.compress(c, 6))) for c in contents)
 
 
+def write_mistakes_page() -> None:
+    """Write the page of common mistakes, which is not stored in the repository.
+
+    Raises:
+        BuildError: a catalogue cannot be read, or has a mistake that is not released.
+    """
+    from grader.authoring.mistakes_page import write_mistakes_page as write  # it brings PyTorch
+
+    try:
+        write(ROOT / "solutions", ROOT / "exercises", ROOT / "_toc.yml", ROOT / "book" / "guides" / "mistakes.md")
+    except ValueError as error:
+        raise BuildError(str(error)) from error
+
+
 def main() -> int:
     """Build the site and say in one line what came out."""
     parser = argparse.ArgumentParser(description="Run the chapters that changed and build the website.")
@@ -265,6 +280,7 @@ def main() -> int:
     jobs = max(1, parser.parse_args().jobs)
     start = time.perf_counter()
     try:
+        write_mistakes_page()
         ran = run_chapters(jobs)
         make_pages()
     except BuildError as error:

@@ -1,4 +1,7 @@
-"""The book's page of common mistakes, made from the catalogues."""
+"""The book's page of common mistakes, made from the catalogues and the release.
+
+In: the assignments, each with its `public.json`. Out: `book/guides/mistakes.md`, which is not in the repository.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,23 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from d2lblocks.checking.check import examine
+from d2lblocks.checking.exercise import read_public
+from d2lblocks.checking.judge import judge
 from d2lblocks.checking.report import anchor
 from grader.authoring.catalogue import Mistake
-from grader.authoring.exercise import Assignment, define
+from grader.authoring.exercise import Assignment, assignments
+from grader.files.atomic import PUBLIC_FILE, umask, write_file
 
 _HEAD = """\
-<!-- Made by `python -m grader mistakes` from the catalogues in solutions/; changes belong there. -->
+<!-- Made by `python -m grader mistakes` from the catalogues, solutions/*/*.md. Change those, not this page. -->
 
 # Common mistakes
 
-What goes wrong again and again, exercise by exercise: the code, what one observes, how it comes about, and the way
-out. Every entry is a program that the tests run: what is *observed* here is what the checks said about it. When a
-check recognises one of these in your answer, it tells you so and points here.
+These are the mistakes that the checks of the exercises recognise. For each you find the code, what the checks
+observe, why it happens, and what to do. When a check recognises one of them in your answer, it tells you so and links
+to this page. Every entry is a program, and the tests run it.
 
-Only the lines that matter are shown; `...` stands for what is as it should be.
+The code shows only the lines that matter; `...` stands for lines that are right.
 """
 
 
@@ -37,27 +42,62 @@ def in_the_books_order(folders: Iterable[Path], toc: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: [*chapters, folder.name].index(folder.name))
 
 
-def mistakes_page(assignments: Iterable[Assignment]) -> str:
+def mistakes_page(chosen: Iterable[Assignment], releases: Path) -> str:
     """The page as MyST Markdown: a part for each exercise, an entry for each mistake.
 
+    What the checks observe is judged from the release, which holds the observations of each mistake: no answer runs.
+
     Args:
-        assignments: in the order of the page.
+        chosen: in the order of the page; those that are not released are left out.
+        releases: nbgrader's release directory.
 
     Raises:
         CatalogueError: a catalogue cannot be read.
+        ValueError: a mistake is not in the release, or the release cannot be read.
     """
     parts = [_HEAD]
-    for assignment in assignments:
+    for assignment in chosen:
+        file = releases / assignment.name / "public.json"
+        if not file.is_file():
+            continue
+        public = read_public(file).exercises
         chapter = assignment.name.replace("_", " ").capitalize()
         for source in assignment.exercises.values():
             parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
             right = list(source.right_answers.values())
-            exercise = source.exercise()
+            known = {mistake.id: mistake for mistake in public[source.name].known} if source.name in public else {}
             for mistake in source.mistakes:
-                report = examine(exercise, define(mistake.source, source.defines))
-                observed = [f"- {v.check.title}: {v.message}" for v in report.verdicts if v.message]
-                parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), observed))
+                if mistake.id not in known:
+                    raise ValueError(
+                        f"the mistake {mistake.id} of {source.name} is not in the release; first: "
+                        f"python -m grader release {assignment.name}"
+                    )
+                observed = known[mistake.id].observed
+                verdicts = [v for v in judge(public[source.name], observed) if v.check.id in observed]
+                lines = [f"- {v.check.title}: {v.message}" for v in verdicts]
+                parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), lines))
     return "\n".join(parts)
+
+
+def write_mistakes_page(solutions: Path, releases: Path, toc: Path, to: Path) -> None:
+    """Write the page of all assignments, unless a file says the same already.
+
+    Args:
+        solutions: nbgrader's source directory.
+        releases: nbgrader's release directory.
+        toc: the book's `_toc.yml`, for the order.
+        to: the file.
+
+    Raises:
+        CatalogueError: a catalogue cannot be read.
+        ValueError: a mistake is not in the release, or the release cannot be read.
+        OSError: the file cannot be written.
+    """
+    known = {assignment.name: assignment for assignment in assignments(solutions)}
+    in_order = in_the_books_order((solutions / name for name in known), toc)
+    page = mistakes_page((known[folder.name] for folder in in_order), releases)
+    if not same(page, to):
+        write_file(to, page.encode(), PUBLIC_FILE & ~umask())
 
 
 def same(page: str, path: Path) -> bool:
@@ -98,7 +138,7 @@ def excerpt(wrong: str, right: Sequence[str]) -> str:
         wrong: the source of the wrong answer.
         right: sources of right answers.
     """
-    lines = wrong.strip().splitlines()
+    lines = [line for line in wrong.splitlines() if line.strip()]
     plain = [[*_plain(source)] for source in right]
     nearest = max(plain, key=lambda other: difflib.SequenceMatcher(a=other, b=lines, autojunk=False).ratio())
     shown: set[int] = set()
@@ -122,7 +162,7 @@ def _plain(source: str) -> Iterator[str]:
                 argument.annotation = None
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
-    yield from ast.unparse(tree).replace("'", '"').splitlines()
+    yield from (line for line in ast.unparse(tree).replace("'", '"').splitlines() if line.strip())
 
 
 def _headers(lines: Sequence[str], i: int) -> Iterator[int]:
@@ -136,10 +176,16 @@ def _headers(lines: Sequence[str], i: int) -> Iterator[int]:
 
 
 def _with_gaps(lines: Sequence[str], shown: set[int]) -> Iterator[str]:
-    gap = False
+    """The lines that are shown, `...` for those between, and an empty line between two functions or classes."""
+    gap, depth = False, 0
     for i, line in enumerate(lines):
+        own = len(line) - len(line.lstrip())
         if i in shown:
+            if own < depth and line.lstrip().startswith(("def ", "class ", "@")):
+                yield ""
             yield line
-        elif line.strip() and not gap:
-            yield line[: len(line) - len(line.lstrip())] + "..."
-        gap = i not in shown and (gap or bool(line.strip()))
+            depth = own
+        elif not gap:
+            yield " " * own + "..."
+            depth = own
+        gap = i not in shown

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -48,6 +49,25 @@ def test_the_committed_release_is_what_the_solutions_give(name, course):
     assert same(read_public(committed / "public.json"), read_public(made / "public.json"))
 
 
+def test_catalogues_and_checks_are_never_handed_out(course):
+    """Also those that lie deeper, or belong to no exercise; a file of data is handed out."""
+    folder, release = course.solutions / guide.NAME, course.exercises / guide.NAME
+    more = [folder / "notes.md", folder / "scale copy.md", folder / "old" / "scale.md"]
+    given = folder / "numbers.csv"
+    (folder / "old").mkdir()
+    try:
+        for path in (*more, given):
+            path.write_text("secret", encoding="utf-8")
+        course.release(guide.NAME)
+        assert {path.name for path in folders.walk(release)} == {"public.json", f"{guide.NAME}.ipynb", "numbers.csv"}
+    finally:
+        shutil.rmtree(folder / "old")
+        for path in (*more[:2], given):
+            path.unlink()
+        course.release(guide.NAME)
+        rely_on(course)
+
+
 def test_nothing_else_is_released():
     assert {path.name for path in folders.entries(ROOT / "exercises")} == set(ASSIGNMENTS)
 
@@ -56,7 +76,9 @@ def test_nothing_else_is_released():
 def test_no_solution_reference_or_secret_case_is_in_it(name, course, release):
     source, assignment = course.solutions / name, load(course.solutions / name)
     given = "".join(path.read_text(encoding="utf-8") for path in folders.files(release))
-    assert not re.search(r"(BEGIN|END) (SOLUTION|HIDDEN)|grader\.inside|\bsecret_|reference\.py", given)
+    assert not re.search(
+        r"(BEGIN|END) (SOLUTION|HIDDEN)|grader\.inside|\bsecret_|ExerciseSource|known answers", given
+    )
     notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)
     worked = "\n".join(re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", _code(notebook), flags=re.S))
     student = _code(nbformat.read(release / f"{name}.ipynb", as_version=4))
@@ -64,8 +86,11 @@ def test_no_solution_reference_or_secret_case_is_in_it(name, course, release):
     assert lines
     assert not [line for line in lines if line in student]
     for task in assignment.exercises.values():
-        for source in (*(m.source for m in task.mistakes), *task.alternatives.values()):
+        for source in (*(m.source for m in task.mistakes), *task.right_answers.values()):
             assert source not in given
+            assert json.dumps(source)[1:-1] not in given
+        for mistake in task.mistakes:
+            assert json.dumps(mistake.why)[1:-1] not in given
     public = read_public(release / "public.json").exercises
     for task_name, task in assignment.exercises.items():
         assert [case.form for case in public[task_name].cases] == [case.form for case in task.public]
