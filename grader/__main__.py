@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
         "new",
         """Add a stub of an exercise to an assignment, new or not.
 
-        It writes cells into the notebook, a file with the checks, and a file with known answers. The stub works as it
-        is: release it, try it, and then make your exercise of it. Nothing is overwritten.
+        The command writes cells into the notebook, a file with the checks, and a file with known answers. The stub
+        works as it is: release it, try it, and then change it into your exercise. The command overwrites nothing.
         """,
         {"warm_up scale": "the exercise `scale` in solutions/warm_up/"},
         of_assignments=False,
@@ -197,8 +197,8 @@ def parser() -> argparse.ArgumentParser:
         "mistakes",
         """Write the book's page of common mistakes from the catalogues and the release.
 
-        For each mistake its code, what the checks observe, why it happens, and what to do. `make book` does this,
-        too.
+        It shows for each mistake the code, what the checks observe, why it happens, and what to do. `make book` does
+        this, too.
         """,
         {"": "after a catalogue has changed"},
         of_assignments=False,

@@ -43,7 +43,7 @@ def add_exercise(course: Course, arguments: Arguments) -> None:
     name = arguments.assignment
     for path in new_exercise(course.solutions, name, arguments.exercise):
         print(f"wrote {path}")
-    print(f"it works as it is; try it: python -m grader release {name} && python -m grader accuracy {name}")
+    print(f"the stub works as it is; try it: python -m grader release {name} && python -m grader accuracy {name}")
 
 
 def release(course: Course, arguments: Arguments) -> None:

@@ -44,9 +44,9 @@ def edit(solutions: Path) -> None:
     for place, difference in REPLACEMENTS:
         lines = difference.splitlines(keepends=True)
         old, new = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
-        _replace(solutions.parent / place, old, new)
+        _replace(solutions / Path(place).relative_to("solutions"), old, new)
     for place, before, text in ADDITIONS:
-        _replace(solutions.parent / place, f"{before}\n", f"{text}{before}\n")
+        _replace(solutions / Path(place).relative_to("solutions"), f"{before}\n", f"{text}{before}\n")
 
 
 def _replace(path: Path, old: str, new: str) -> None:

@@ -1,4 +1,8 @@
-"""How right the grader is: every known wrong and right answer, and how much of the tolerance right ones use."""
+"""How right the grader is.
+
+In: the catalogues. Out: for each exercise, how many known wrong answers are caught and named, how many right ones
+lose points, and how much of the tolerance right ones use.
+"""
 
 from __future__ import annotations
 
@@ -30,26 +34,26 @@ from grader.authoring.catalogue import Mistake
 from grader.authoring.exercise import ExerciseSource, define, load
 
 SEEDS_FOR_WRONG_ANSWERS = 3
-TIMES = 9  # a time is the median of so many
+REPETITIONS = 9  # a time is the median of so many
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the grader made of the catalogue of one exercise.
+    """What the grader said about the known answers to one exercise.
 
     Attributes:
         assignment: its name.
         exercise: its name.
         checks: how many there are.
         wrong: wrong answers in the catalogue.
-        caught: those that failed just the checks that they must fail, under every seed tried.
+        caught: those that failed the checks that they must fail and no others, under every seed tried.
         named: those that were told their own message, under every seed tried.
         right: right answers, the worked solution among them.
         seeds: how many seeds right answers were tried under, one right answer drawn for each.
-        false_alarms: right answers that lost a point or were told of a mistake; the first few, in words.
+        false_alarms: right answers that lost a point or were told of a mistake, in words.
         used: the largest part of the tolerance that a right answer used, 1 being all of it.
-        seconds: how long a student's `check` of the worked solution takes, median.
-        own: what of that the answer would need anyway, to go forward and backward once in each public case, median.
+        seconds: how long a student's `check` of the worked solution takes, in seconds; the median.
+        own: how long the answer takes to go forward and backward once in each public case, in seconds; the median.
     """
 
     assignment: str
@@ -67,7 +71,7 @@ class Accuracy:
 
 
 def measure(folder: Path, name: str, seeds: int) -> Accuracy:
-    """Try the catalogue of one exercise.
+    """Give every known answer to one exercise to the grader.
 
     Args:
         folder: of the assignment, in `solutions/`.
@@ -111,7 +115,7 @@ def measure(folder: Path, name: str, seeds: int) -> Accuracy:
 def _median(run: Callable[[], object]) -> float:
     run()  # the first one imports and allocates
     times = []
-    for _ in range(TIMES):
+    for _ in range(REPETITIONS):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -130,8 +134,11 @@ def _go_forward_and_backward(answer: Any, cases: Sequence[Case]) -> None:
 
 
 def try_mistake(source: ExerciseSource, mistake: Mistake, exercises: Sequence[Exercise]) -> tuple[bool, bool]:
-    """Whether a wrong answer fails just what it must, and whether it is told its own message, in every exercise."""
-    # Defined anew each time: one may keep something from call to call.
+    """Whether a wrong answer fails what it must and nothing else, and whether it is told its own message.
+
+    Both in every one of the exercises, which differ in the seed of their secret cases.
+    """
+    # Defined again each time: an answer may keep something from one call to the next.
     reports = [examine(exercise, define(mistake.source, source.defines)) for exercise in exercises]
     caught = all({v.check.id for v in r.verdicts if not v.passed} == set(mistake.fails) for r in reports)
     return caught, all(r.known is not None and r.known.id == mistake.id for r in reports)
@@ -165,7 +172,7 @@ def _parts(observed: Value, expected: Value) -> Iterator[float]:
 
 
 def measure_all(folders: Sequence[Path], seeds: int, jobs: int) -> Iterator[Accuracy]:
-    """`measure` every exercise of some assignments, several at a time; yields them as they are done."""
+    """Call `measure` for every exercise of some assignments, in parallel; yields each result when it is there."""
     wanted = [(folder, name) for folder in folders for name in load(folder).exercises]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(measure, folder, name, seeds) for folder, name in wanted]

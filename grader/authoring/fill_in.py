@@ -1,4 +1,4 @@
-"""Submissions made by a program: the release, with answers put into its solution cells."""
+"""Notebooks with answers: the solution cells of a notebook, and a release with answers put into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release needs beside nbgrader: where the book is, and whether anything has changed."""
+"""What a release needs in addition to nbgrader: where the book is, and whether anything has changed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def address_of_the_book(folder: Path) -> str:
 def keep_if_same(new: Path, old: Path) -> None:
     """Write the old `public.json` over the new one if they differ by rounding only.
 
-    What the reference gives differs in the last bits from one processor to another. That is no reason to release an
-    assignment anew.
+    What the reference gives differs in the last bits from one processor to another. Such a difference is no
+    reason for a new release.
     """
     with contextlib.suppress(FileNotFoundError, ValueError):
         if same(read_public(old), read_public(new)):

@@ -1,8 +1,9 @@
-"""A sample class, drawn from the catalogues, with the marks that it must get.
+"""A sample class, made from the catalogues, with the marks that it must get.
 
-Every answer of every catalogue is given by at least one student: the worked solution, the alternatives, the
-mistakes, and what goes wrong in every course (an untouched stub, a syntax error, a loop without end, a right answer
-that chatters on stderr). The marks follow from what the catalogue says, not from running the grader.
+In: the assignments. Out: submissions of made-up students, in a course of its own, and the points that each answer is
+worth. At least one student gives each known answer: the worked solution, other right answers, the mistakes, and what
+goes wrong in every course (an unchanged stub, a syntax error, an infinite loop, a right answer that writes much to
+stderr). The points follow from what the catalogue says, not from running the grader.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Student:
-    """A made-up student, and the answers to each exercise of each assignment that he or she hands in."""
+    """A made-up student, and the answers to each exercise of each assignment that he or she submits."""
 
     name: str
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
@@ -72,13 +73,13 @@ def answers(exercise: ExerciseSource) -> list[Answer]:
     ]
 
 
-# Answers in words: until somebody has read them they are worth nothing.
+# Answers in words: they are worth nothing until a person has marked them.
 _WRITTEN = [
     Answer("written", "The list is not registered, I think.", 0, in_words=True),
     Answer("blank", None, 0, in_words=True),
 ]
 
-# Makes a function, or the making of a layer, warn at each use.
+# Makes a function, or the constructor of a layer, warn and print at each call.
 _CHATTER = """def _chattering(silent):
     def chattering(*args, **kwargs):
         warnings.warn("this is only a warning", stacklevel=1)
@@ -98,8 +99,8 @@ else:
 def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) -> list[Student]:
     """The class.
 
-    As many students hand in an assignment as its longest catalogue needs, spread over the class; the k-th of them
-    gives the k-th answer to each exercise, beginning again when a catalogue is used up.
+    An assignment is submitted by as many students as its longest catalogue has answers. The k-th of them gives the
+    k-th answer to each exercise; a shorter catalogue begins again.
 
     Args:
         assignments: each with the notebook of `solutions/`, for the worked answers.
@@ -116,10 +117,10 @@ def students(assignments: Sequence[tuple[Assignment, nbformat.NotebookNode]]) ->
         if size > len(everybody):
             raise ValueError(f"{assignment.name} has {size} answers to an exercise, for {len(everybody)} students")
         # Different students for each assignment, so that few hand in everything; in the last one all who are left.
-        job = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
+        members = [everybody[(k * len(everybody) // size + number) % len(everybody)] for k in range(size)]
         if number == len(assignments) - 1:
-            job += [student for student in everybody if not student.answers and student not in job]
-        for k, student in enumerate(job):
+            members += [student for student in everybody if not student.answers and student not in members]
+        for k, student in enumerate(members):
             student.answers[assignment.name] = {name: given[k % len(given)] for name, given in known.items()}
     return everybody
 
@@ -135,7 +136,7 @@ def hand_in(answers: dict[str, Answer], release: nbformat.NotebookNode, path: Pa
 
 
 def hand_in_everybody(made_up: Sequence[Student], releases: Path, to: Path) -> None:
-    """Hand in for the whole class, and for nobody else: what lay there before is replaced.
+    """Submit for the whole class, and for nobody else: what was there before is replaced.
 
     Args:
         made_up: the class.
@@ -186,7 +187,7 @@ c.CourseDirectory.db_url = f"sqlite:///{{here / 'gradebook.db'}}"
 
 
 def keep_worth(root: Path, made_up: Sequence[Student]) -> None:
-    """Write down what each answer is worth; not of answers in words, whose worth the person says who reads them."""
+    """Store what each answer is worth, except answers in words, which a person marks."""
     known = {
         student.name: {
             assignment: {exercise: answer.points for exercise, answer in given.items() if not answer.in_words}

@@ -63,12 +63,13 @@ SPY = (
         """\
 import gc
 import importlib
+import json
 import os
 import sys
 
 found = []
 for name in (
-    *("reference", "solutions", "solutions.custom_layers.reference"),
+    *("my_linear", "solutions", "solutions.custom_layers.my_linear"),
     *("grader.authoring.exercise", "grader.grading.plain_check"),
 ):
     try:
@@ -77,8 +78,12 @@ for name in (
         pass
 for folder, _, files in os.walk("/"):
     if "site-packages" not in folder and not folder.startswith(("/usr", sys.base_prefix)):
-        wanted = {"reference.py", "my_linear.py", "inside.py", "gradebook.db"}
+        wanted = {"my_linear.py", "my_linear.md", "plain_check.py", "gradebook.db"}
         found += [os.path.join(folder, name) for name in files if name in wanted]
+        if "custom_layers.ipynb" in files:
+            path = os.path.join(folder, "custom_layers.ipynb")
+            with open(path, encoding="utf-8", errors="replace") as file:
+                found += [path] if "BEGIN " + "SOLUTION" in file.read() else []
 kinds = ("ExerciseSource", "Exercise", "Verdict", "Known")
 ours = ("d2lblocks", "grader")
 types = map(type, gc.get_objects())
@@ -86,8 +91,10 @@ found += [kind.__name__ for kind in types if kind.__name__ in kinds and kind.__m
 attempt()
 if found:
     print("I could " + "read", found)
-    sys.path.append(os.path.dirname(next((name for name in found if name.endswith("my_linear.py")), "")))
-    from my_linear import MyLinear
+    with open(next(name for name in found if name.endswith(".ipynb")), encoding="utf-8") as file:
+        cells = json.load(file)["cells"]
+    worked = next(cell for cell in cells if cell["metadata"].get("nbgrader", {}).get("grade_id") == "my_linear")
+    exec("".join(worked["source"]))
 """,
     ),
     Attack(

@@ -42,7 +42,7 @@ from d2lblocks.checking.pipeline import observe_all
 from d2lblocks.checking.runner import observe
 from d2lblocks.tables import Table
 from grader.authoring import sample
-from grader.authoring.exercise import load
+from grader.authoring.exercise import assignments, load
 from grader.authoring.fill_in import fill_in
 from grader.files import folders
 from grader.sandbox.processes import default_jobs
@@ -103,7 +103,7 @@ class Run:
 
 def chosen(count: int) -> list[Work]:
     """Submissions of the sample class, as many of each assignment, in the order in which the class hands them in."""
-    found_in = [folder for folder in folders.entries(ROOT / "solutions") if (folder / "reference.py").is_file()]
+    found_in = [ROOT / "solutions" / each.name for each in assignments(ROOT / "solutions")]
     everybody = sample.students(
         [(load(folder), nbformat.read(folder / f"{folder.name}.ipynb", as_version=4)) for folder in found_in]
     )

@@ -123,17 +123,17 @@ def test_what_a_course_makes_is_for_its_owner_only_but_for_the_release(tmp_path,
     private = ["submitted", "autograded", "feedback", "gradebook.db", "marks.csv", ".grading.lock"]
     assert {path.name for path in made.root.iterdir()} == {*private, "nbgrader_config.py"}
     assert {name: mode(made.root / name) & 0o077 for name in private} == dict.fromkeys(private, 0)
-    assert made.open_to_others() == []
+    assert made.readable_by_others() == []
     assert mode(made.exercises) == mode(made.exercises / NAME) == 0o777 & ~umask
     assert {mode(path) for path in (made.exercises / NAME).iterdir()} == {0o666 & ~umask}
 
 
 def test_doctor_names_what_others_can_read(tmp_path, capsys):
     made = make_course(tmp_path)
-    assert made.open_to_others() == []
+    assert made.readable_by_others() == []
     made.submitted.mkdir(mode=0o755)
     made.submitted.chmod(0o755)
     run(made.root, "doctor")
-    assert f"to close it: chmod -R go= {made.submitted}\n" in capsys.readouterr().out
+    assert f"to prevent that: chmod -R go= {made.submitted}\n" in capsys.readouterr().out
     made.submitted.chmod(0o700)
-    assert made.open_to_others() == []
+    assert made.readable_by_others() == []

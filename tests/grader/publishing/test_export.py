@@ -65,7 +65,7 @@ def damage(course, student):
     path.write_text("{", encoding="utf-8")
 
 
-def test_there_is_no_number_where_there_is_no_mark(course, monkeypatch, capsys):
+def test_without_a_mark_there_is_no_number(course, monkeypatch, capsys):
     hand_in(course, "dora")
     damage(course, "emil")
     assert grade(course)[1][0] == "emil"
@@ -85,7 +85,7 @@ def test_there_is_no_number_where_there_is_no_mark(course, monkeypatch, capsys):
     assert "fritz" in shown
 
 
-def test_the_state_says_whose_mark_is_of_an_older_submission(course, monkeypatch, capsys):
+def test_the_state_shows_a_newer_submission(course, monkeypatch, capsys):
     damage(course, "ada")
     assert said(exported(course)["ada"]) == ("3.0", "3.0", "graded; to be graded again")
     ((student, problem),) = grade(course)
@@ -100,7 +100,7 @@ def test_the_state_says_whose_mark_is_of_an_older_submission(course, monkeypatch
     assert "could not be graded" not in status(course, monkeypatch, capsys)
 
 
-def test_a_mark_that_a_person_gave_counts_and_may_wait_to_be_looked_at_again(course):
+def test_a_manual_mark_counts_and_may_need_review(course):
     with course.gradebook() as book:
         grade_of_bob = book.find_grade("why", NAME, NAME, "bob")
         grade_of_bob.manual_score, grade_of_bob.needs_manual_grade = 2, False
@@ -119,7 +119,7 @@ def test_a_cell_that_is_new_is_not_a_zero(course, monkeypatch, capsys):
     assert row.split()[:4] == ["ada", "3", "0", "?"]
 
 
-def test_names_are_no_formulas(course):
+def test_names_are_escaped(course):
     row = exported(course)["cleo"]
     assert row["first_name"] == "'=1+1"
     assert row["last_name"] == "Cl\"eo, the;'@third"
@@ -130,12 +130,12 @@ def test_names_are_no_formulas(course):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
 @pytest.mark.parametrize("before", ["", "a;", "a,", 'a"', "a|", "a\n", "a\t"])
-def test_what_begins_a_formula_gets_an_apostrophe(start, before):
+def test_formulas_are_escaped(start, before):
     assert f"{before}'{start}1" in escape_formulas(f"{before}{start}1")
 
 
 @pytest.mark.parametrize("text", ["ada", "O'Neil", "Smith-Jones", "a@b.org", "2+2", "Müller", ""])
-def test_other_names_stay_as_they_are(text):
+def test_other_names_do_not_change(text):
     assert escape_formulas(text) == text
 
 
@@ -156,7 +156,7 @@ def test_nbgraders_own_command_writes_the_same(course, monkeypatch, tmp_path):
         assert tuple(reader.fieldnames) == COLUMNS
 
 
-def test_the_file_is_for_its_owner_only_and_a_pipe_is_written_as_it_is(course, tmp_path):
+def test_only_the_owner_can_read_the_file_and_a_pipe_stays_a_pipe(course, tmp_path):
     exported(course)
     assert stat.S_IMODE((course.root / "marks.csv").stat().st_mode) == 0o600
     pipe = tmp_path / "pipe"

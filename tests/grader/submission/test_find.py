@@ -68,13 +68,13 @@ def test_without_numbers_the_newest_file_counts(hand_in, other):
     assert chosen(folder)[0] == "custom_layers"
 
 
-def test_where_it_cannot_be_known_that_is_said(hand_in):
+def test_if_the_newest_attempt_is_unknown_a_note_says_so(hand_in):
     name, said = chosen(hand_in(custom_layers=NEW, Copy__of__custom_layers=NEW + 1))
     assert name == "custom_layers"
     assert "names and times do not show which one is newer" in said
 
 
-def test_an_attempt_in_which_nothing_is_answered_does_not_count(hand_in):
+def test_an_attempt_without_answers_does_not_count(hand_in):
     """Downloaded a second time, and not touched since."""
     folder = hand_in(**{"custom_layers": NEW, "custom_layers__(1)": NEW})
     name, said = chosen(folder, lambda path: "(1)" not in path.name)
@@ -98,13 +98,13 @@ def test_a_notebook_in_a_folder_of_its_own_is_named(hand_in):
         chosen(folder)
 
 
-def test_more_attempts_than_anybody_needs_are_refused(hand_in):
+def test_too_many_attempts_are_refused(hand_in):
     folder = hand_in(**{f"custom_layers-{number}": OLD for number in range(MAX_ATTEMPTS + 1)})
     with pytest.raises(SubmissionError, match="there are 21 attempts, the maximum is 20"):
         chosen(folder)
 
 
-def test_folders_in_folders_in_folders_are_no_submission(hand_in):
+def test_deeply_nested_folders_are_no_submission(hand_in):
     folder = hand_in()
     before = os.getcwd()
     try:
@@ -121,7 +121,7 @@ def test_folders_in_folders_in_folders_are_no_submission(hand_in):
         os.chdir(before)
 
 
-def test_what_is_graded_decides_whether_it_is_graded_again(hand_in, release):
+def test_only_attempts_that_may_count_are_part_of_the_fingerprint(hand_in, release):
     job = GradingJob(ROOT / "solutions", ROOT / "exercises", seed=1)
     folder = hand_in(**{"custom_layers": OLD, "custom_layers__(1)": NEW})
     submission = Submission("ada", NAME, folder)

@@ -82,7 +82,7 @@ def test_every_unicode_encoding_is_read(notebook, tmp_path, encode):
     ],
     ids=range(7),
 )
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path, form, words):
+def test_a_file_that_is_no_notebook_is_reported_in_one_line(tmp_path, form, words):
     path = tmp_path / "x.ipynb"
     path.write_text(json.dumps(form), encoding="utf-8")
     with pytest.raises(SubmissionError, match=words) as error:

@@ -20,7 +20,7 @@ from tests.grader.submission.notebooks import (
 )
 
 
-def test_what_is_in_order_stays_as_it_is(release, notebook):
+def test_a_normal_submission_does_not_change(release, notebook):
     result = repaired(release, notebook)
     assert code_of(result) == usual()
     assert result.notes == ()
@@ -47,7 +47,7 @@ def test_a_definition_beside_the_untouched_stub_counts(release, notebook):
         assert "The cell 'my_linear' has no answer; your cell that defines MyLinear" in result.notes[0]
 
 
-def test_a_definition_far_above_stays_where_it_is_and_no_stub_is_put_behind_it(release, notebook):
+def test_a_definition_far_above_stays_there_and_the_stub_does_not_undo_it(release, notebook):
     take_out(notebook, "running_center")
     put(notebook, ANSWERS["running_center"], behind="setup")
     result = repaired(release, notebook)
@@ -66,7 +66,7 @@ def test_a_definition_below_its_check_is_graded_with_what_stands_before_it(relea
     assert code_of(result) == expected
 
 
-def test_nothing_of_ours_is_left_around_an_answer(release, notebook):
+def test_an_answer_without_released_cells_around_it(release, notebook):
     for gone in ("test_centered_layer", "about_my_linear", "my_linear", "test_my_linear", "about_tensor_reduction"):
         take_out(notebook, gone)
     for put_back in ("centered_layer", "progress"):
@@ -183,7 +183,7 @@ def test_ways_to_define_a_name(release, notebook, source):
         "MyLinear.forward = None",
     ],
 )
-def test_what_defines_nothing(release, notebook, source):
+def test_code_that_does_not_define_a_name(release, notebook, source):
     take_out(notebook, "my_linear")
     put(notebook, source, behind="about_my_linear")
     stub = release.cells[number_of(release, "my_linear")].source
@@ -239,6 +239,6 @@ def test_a_search_for_definitions_does_not_take_long(release, notebook):
     assert code_of(repaired(release, notebook))[: len(usual())] == usual()
 
 
-def test_what_is_answered(release, notebook):
+def test_is_answered(release, notebook):
     assert is_answered(release, notebook)
     assert not is_answered(release, release)

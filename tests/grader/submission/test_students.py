@@ -77,19 +77,19 @@ def said(course, tmp_path_factory):
     return path.read_text("utf-8")
 
 
-def test_every_student_is_graded_beside_what_is_left_behind(course, said):
+def test_every_student_is_graded_in_spite_of_files_of_editors(course, said):
     assert marks(course) == dict.fromkeys(ODD, 4)
     assert f"{len(ODD)} submissions, {len(ODD)} to grade" in said
 
 
-def test_what_no_student_can_be_called_is_named(said):
+def test_folders_with_names_that_cannot_be_shown_are_reported(said):
     for name in ("bell\ufffd", "two\ufffdlines", "turned\ufffd"):
         assert f"skipped: {name}: its name has a character that cannot be shown; rename it\n" in said
     assert "text: its name is not valid text; rename it\n" in said
     assert len(re.findall("skipped: ", said)) == len(REFUSED) + 1
 
 
-def test_names_that_look_like_one_student_are_named(course, said, capsys):
+def test_similar_names_are_reported(course, said, capsys):
     assert run(course, "status", NAME) == 0
     for told in (said, capsys.readouterr().out):
         assert "these 3 folders look like one student, but count as 3: ' ada ', Ada, ada\n" in told
@@ -97,7 +97,7 @@ def test_names_that_look_like_one_student_are_named(course, said, capsys):
         assert told.count("look like one student") == 2
 
 
-def test_nothing_of_what_is_left_behind_is_released_or_copied(course, said):
+def test_files_of_editors_are_neither_released_nor_copied(course, said):
     course.release(NAME)
     shown = {path.name for path in folders.walk(course.exercises / NAME)}
     assert shown == {f"{NAME}.ipynb", "public.json"}
@@ -107,7 +107,7 @@ def test_nothing_of_what_is_left_behind_is_released_or_copied(course, said):
     assert course.assignments() == [each.name for each in assignments(course.solutions)] == [NAME]
 
 
-def test_what_is_left_behind_does_not_make_anything_due(course, said):
+def test_files_of_editors_make_no_submission_pending(course, said):
     assert not [each for each in course.submissions(NAME) if each.is_pending]
     job = course.job(seed=1)
     before = fingerprint.versions(job, NAME)
@@ -147,13 +147,13 @@ def test_names_of_students_and_assignments_are_told_apart(course, said, capsys):
     assert error.count("\n") == status == 1
 
 
-def test_what_looks_alike():
+def test_similar_names():
     same = ["Zoë", DECOMPOSED, "ZOË", " zoë", "z oë"]
     assert students.similar_names(same) == [sorted(same)]
     assert students.similar_names(["ada", "adam", "zoe", "Zoë"]) == []
 
 
-def test_walks_are_of_one_kind(tmp_path):
+def test_files_of_editors_are_skipped_and_links_not_followed(tmp_path):
     """No walk over a folder of students or authors is left that knows nothing of what is left behind."""
     leave_behind(tmp_path)
     (tmp_path / "sub").mkdir()
