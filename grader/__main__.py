@@ -197,8 +197,7 @@ def parser() -> argparse.ArgumentParser:
         "mistakes",
         """Write the book's page of common mistakes from the catalogues and the release.
 
-        It shows for each mistake the code, what the checks observe, why it happens, and what to do. `make book` does
-        this, too.
+        For each mistake: its code, what the checks observe, why it happens, what to do. `make book` does it, too.
         """,
         {"": "after a catalogue has changed"},
         of_assignments=False,
