@@ -20,6 +20,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+from tools.downloads import write_downloads
 from tools.notebooks import ROOT, BuildError, run_chapters
 
 SITE = ROOT / "_build" / "html"
@@ -112,6 +113,7 @@ def main() -> int:
         write_mistakes_page(jobs)
         ran = run_chapters(jobs)
         make_pages()
+        write_downloads(SITE)
     except BuildError as error:
         # No site rather than an old one, or one with the page that Sphinx warned about.
         shutil.rmtree(SITE, ignore_errors=True)

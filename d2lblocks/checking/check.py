@@ -1,6 +1,7 @@
 """`check`: the student's verb.
 
-In: the name of an exercise and an answer, in a notebook whose folder has a `public.json`. Out: a table to read.
+In: the name of an exercise and an answer, in a notebook. Out: a table to read. The exercises come from the
+`public.json` beside the notebook, or from the installed package.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ import difflib
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from d2lblocks.checking.assignment import NoAssignment, assignment_of
 from d2lblocks.checking.exercise import Exercise
 from d2lblocks.checking.pipeline import examine
-from d2lblocks.checking.public import Public, read_public
 from d2lblocks.checking.report import AssignmentReport, Report
 from d2lblocks.checking.settings import changes, in_words, usual_settings
 
@@ -46,25 +46,6 @@ def check(name: Any = "", answer: Any = _NOT_GIVEN) -> Report | AssignmentReport
     return report
 
 
-class _NoAssignment(Exception):
-    """This folder has no assignment that can be read; the message is one line for the student."""
-
-
-def _read() -> Public:
-    """The assignment in this folder.
-
-    Raises:
-        _NoAssignment: there is none.
-    """
-    path = Path("public.json")
-    try:
-        return read_public(path)
-    except FileNotFoundError:
-        raise _NoAssignment(f"{path} is not in {Path.cwd()}; open the notebook in its own folder") from None
-    except ValueError as error:
-        raise _NoAssignment(f"{error}; take a fresh copy of the assignment's folder from your instructor") from error
-
-
 def _in_the_notebook(exercise: Exercise) -> Any:
     return vars(sys.modules["__main__"]).get(exercise.defines, _NOT_GIVEN)
 
@@ -75,8 +56,8 @@ def _check(name: object, answer: Any, remark: str) -> Report:
             "check", problem='the name comes first, in quotes, then the class: check("my_linear", MyLinear)'
         )
     try:
-        public = _read()
-    except _NoAssignment as error:
+        public = assignment_of(name)
+    except NoAssignment as error:
         return Report(name, problem=str(error))
     exercises = public.exercises
     if name in public.by_hand:
@@ -98,8 +79,8 @@ def _check(name: object, answer: Any, remark: str) -> Report:
 
 def _check_all(remark: str) -> Report | AssignmentReport:
     try:
-        public = _read()
-    except _NoAssignment as error:
+        public = assignment_of()
+    except NoAssignment as error:
         return Report("check", problem=str(error))
     reports = []
     for exercise in public.exercises.values():
