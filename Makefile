@@ -14,7 +14,7 @@ ENV := .venv/.ready
 DONE := _build/done
 SAMPLE := _build/sample
 # Made with the book; what `check` says in a notebook links to it.
-MISTAKES := book/guides/mistakes.md
+MISTAKES := book/guides/mistakes
 
 # What is set in your shell for other projects must not reach this one; without bytecode every kernel starts slowly.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
@@ -80,7 +80,7 @@ submitted_reads := grader/submitted
 # and would mistake a `git checkout` for a change. The find without files to read is not an error.
 $(DONE)/%.reads: FORCE
 	@mkdir -p $(DONE)
-	@find $($*_reads) -type f ! -path '*/.*' ! -path '*/__pycache__/*' ! -path '$(MISTAKES)' -exec cksum {} + 2>/dev/null \
+	@find $($*_reads) -type f ! -path '*/.*' ! -path '*/__pycache__/*' ! -path '$(MISTAKES)*' -exec cksum {} + 2>/dev/null \
 		| LC_ALL=C sort -k 3 > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
@@ -175,7 +175,7 @@ CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build layers_and_blo
 
 clean:  ## remove what was built and cached, and the sample class; not .venv, and nothing in grader/
 	@echo "removing _build $(wildcard $(CACHES)) and Python's caches"
-	@rm -rf _build $(CACHES) $(MISTAKES)
+	@rm -rf _build $(CACHES) $(MISTAKES) $(MISTAKES).md
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv too

@@ -195,14 +195,14 @@ def parser() -> argparse.ArgumentParser:
     trial.add_argument("--to", type=Path, metavar="FILE", help="write the table to a file, too, as Markdown")
     command(
         "mistakes",
-        """Write the book's page of common mistakes from the catalogues and the release.
+        """Write the book's pages of common mistakes from the catalogues and the release: one for each assignment.
 
         For each mistake: its code, what the checks observe, why it happens, what to do. `make book` does it, too.
         """,
         {"": "after a catalogue has changed"},
         of_assignments=False,
     ).add_argument(
-        "--to", type=Path, default=GUIDES / "mistakes.md", metavar="FILE", help="default: book/guides/mistakes.md"
+        "--to", type=Path, default=GUIDES / "mistakes", metavar="DIR", help="default: book/guides/mistakes/"
     )
     return result
 

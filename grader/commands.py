@@ -278,10 +278,10 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
 
 
 def write_mistakes(course: Course, arguments: Arguments) -> None:
-    """Write the book's page of common mistakes from the catalogues."""
+    """Write the book's pages of common mistakes from the catalogues."""
     toc = course.solutions.parent / "_toc.yml"
     cache = toc.parent / "_build" / "mistakes.json"
-    mistakes_page.write_mistakes_page(course.solutions, course.exercises, toc, arguments.to, cache, default_jobs())
+    mistakes_page.write_mistakes_pages(course.solutions, course.exercises, toc, arguments.to, cache, default_jobs())
     print(f"common mistakes: {arguments.to}")
 
 

@@ -41,7 +41,9 @@ class WritePublicCases(NbGraderPreprocessor):
         problem = points_that_differ(tasks.values(), nb)
         if problem:
             raise ReleaseError(f"{problem}; change one of the two, in {source}")
-        exercises = {name: replace(task.exercise(), book=book) for name, task in tasks.items()}
+        exercises = {
+            name: replace(task.exercise(), book=book, assignment=source.name) for name, task in tasks.items()
+        }
         by_hand = {
             cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
             for cell in nb.cells

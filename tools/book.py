@@ -2,7 +2,7 @@
 
     python -m tools.book
 
-The site is `_build/html`. The page of common mistakes is written first, from the catalogues in `solutions/` and the
+The site is `_build/html`. The pages of common mistakes are written first, from the catalogues in `solutions/` and the
 release in `exercises/`. What a page shows is what its chapter printed when it was run here (see `notebooks.py`):
 outputs stored in the notebooks are never used. The exit status is 1 if a chapter fails or Sphinx warns.
 """
@@ -83,19 +83,19 @@ def weight(page: Path) -> tuple[int, int]:
     return sum(map(len, contents)), sum(min(len(c), len(gzip.compress(c, 6))) for c in contents)
 
 
-def write_mistakes_page(jobs: int) -> None:
-    """Write the page of common mistakes, which is not stored in the repository.
+def write_mistakes_pages(jobs: int) -> None:
+    """Write the pages of common mistakes, which are not stored in the repository.
 
     Raises:
         BuildError: a catalogue cannot be read, or has a mistake that is not released.
     """
-    from grader.authoring.mistakes_page import write_mistakes_page as write  # it imports PyTorch
+    from grader.authoring.mistakes_page import write_mistakes_pages as write  # it imports PyTorch
     from grader.errors import GraderError
 
-    page = ROOT / "book" / "guides" / "mistakes.md"
+    pages = ROOT / "book" / "guides" / "mistakes"
     try:
         write(
-            ROOT / "solutions", ROOT / "exercises", ROOT / "_toc.yml", page, ROOT / "_build" / "mistakes.json", jobs
+            ROOT / "solutions", ROOT / "exercises", ROOT / "_toc.yml", pages, ROOT / "_build" / "mistakes.json", jobs
         )
     except (GraderError, ValueError) as error:
         raise BuildError(str(error)) from error
@@ -110,7 +110,7 @@ def main() -> int:
     jobs = max(1, parser.parse_args().jobs)
     start = time.perf_counter()
     try:
-        write_mistakes_page(jobs)
+        write_mistakes_pages(jobs)
         ran = run_chapters(jobs)
         make_pages()
         write_downloads(SITE)

@@ -62,7 +62,7 @@ class Known:
 
     Attributes:
         id: its name in the catalogue.
-        title: what it is called on the book's page of common mistakes.
+        title: what it is called on the book's pages of common mistakes.
         message: what to tell the student, two sentences.
         see: the section of the book, ``"custom_layers.html#custom-layers-weight-data"``.
         digests: for each check that it fails (by id), the digest of what it gave in each public case.
@@ -88,6 +88,7 @@ class Exercise:
         known: the mistakes that can be named.
         book: the address of the website, ``"https://example.org/course/"``; empty if it has none.
         imports: modules that are imported before the clock starts, because answers need them and they take long.
+        assignment: in which it is; the book has a page of its mistakes.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Exercise:
     known: tuple[Known, ...] = ()
     book: str = ""
     imports: tuple[str, ...] = ()
+    assignment: str = ""
 
     @property
     def see(self) -> str:

@@ -79,7 +79,14 @@ def _report(exercise: Exercise, judged: Judging, printed: str, remark: str) -> R
         printed = printed[:MAX_PRINTED] + f"\n… and {len(printed) - MAX_PRINTED} characters more"
     known = judged.known()
     return Report(
-        exercise.name, judged.verdicts(), known, printed, remark=remark, book=exercise.book, see=exercise.see
+        exercise.name,
+        judged.verdicts(),
+        known,
+        printed,
+        remark=remark,
+        book=exercise.book,
+        see=exercise.see,
+        assignment=exercise.assignment,
     )
 
 

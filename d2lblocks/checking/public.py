@@ -106,6 +106,7 @@ def _form(exercise: Exercise) -> dict[str, Any]:
     """An exercise as JSON."""
     return {
         "defines": exercise.defines,
+        "assignment": exercise.assignment,
         "book": exercise.book,
         "imports": list(exercise.imports),
         "cases": [case.form for case in exercise.cases],
@@ -176,6 +177,7 @@ def _exercise(name: str, form: Any) -> Exercise:
     return Exercise(
         name=name,
         defines=_text(form, "defines", _NAME),
+        assignment=_text(form, "assignment", _NAME),
         book=_text(form, "book", _ADDRESS),
         imports=imports,
         cases=cases,

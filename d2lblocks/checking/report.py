@@ -14,7 +14,7 @@ from d2lblocks.checking.exercise import Known
 from d2lblocks.checking.judge import Status, Verdict
 from d2lblocks.tables import Table, with_code
 
-MISTAKES_PAGE = "guides/mistakes.html"
+MISTAKES_PAGES = "guides/mistakes"  # a page for each assignment
 _WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
 _SIGNS = {
     Status.PASSED: "✓",
@@ -28,7 +28,7 @@ _SIGNS = {
 
 
 def anchor(exercise: str, mistake: str) -> str:
-    """The anchor of a mistake on the book's page of common mistakes."""
+    """The anchor of a mistake on its page of common mistakes in the book."""
     return f"mistake-{exercise}-{mistake}".replace("_", "-")
 
 
@@ -68,6 +68,7 @@ class Report:
         book: the address of the website's chapters; empty if it has none.
         see: the section of the book to read if something fails and no mistake is recognised.
         graded: whether this will be read in a page of feedback, where a link to a file beside leads nowhere.
+        assignment: of the exercise; the book has a page of its mistakes.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Report:
     book: str = ""
     see: str = ""
     graded: bool = False
+    assignment: str = ""
 
     @property
     def points(self) -> float:
@@ -126,8 +128,8 @@ class Report:
         return bool(self.see and self.verdicts) and not (self.passed or self.unanswered)
 
     def page_of_the_mistake(self, known: Known) -> str:
-        """Where the book's page of common mistakes has this one."""
-        return f"{MISTAKES_PAGE}#{anchor(self.name, known.id)}"
+        """Where the book's pages of common mistakes have this one."""
+        return f"{MISTAKES_PAGES}/{self.assignment}.html#{anchor(self.name, known.id)}"
 
     def _link(self, place: str, words: str = "") -> str:
         """A link to a place such as ``"custom_layers.html#custom-layers-hooks"``."""

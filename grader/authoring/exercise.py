@@ -121,7 +121,9 @@ class ExerciseSource:
 
     def for_grading(self, seed: int, released: Exercise) -> Exercise:
         """`exercise(seed)`, with what was found out for the release: secret cases change nothing about it."""
-        return replace(self.without_known(seed), known=released.known, book=released.book)
+        return replace(
+            self.without_known(seed), known=released.known, book=released.book, assignment=released.assignment
+        )
 
     def without_known(self, seed: int | None = None) -> Exercise:
         """`exercise`, where what known mistakes give is not asked for."""

@@ -1,6 +1,6 @@
-"""The book's page of common mistakes, made from the catalogues and the release.
+"""The book's pages of common mistakes, made from the catalogues and the release.
 
-In: the assignments, each with its `public.json`. Out: `book/guides/mistakes.md`, which is not in the repository. What
+In: the assignments, each with its `public.json`. Out: `book/guides/mistakes/`, which is not in the repository. What
 the checks say of each mistake is kept in a cache.
 """
 
@@ -30,16 +30,13 @@ from grader.authoring.exercise import Assignment, ExerciseSource, assignments, d
 from grader.errors import ReleaseError
 from grader.files.atomic import PUBLIC_FILE, umask, write_file
 
-_HEAD = """\
-<!-- Made by `python -m grader mistakes` from the catalogues, solutions/*/*.md. Change those, not this page. -->
-
+_MADE = "<!-- Made by `python -m grader mistakes` from the catalogues, solutions/*/*.md. Change those. -->\n"
+_INDEX = """\
 # Common mistakes
 
 These are the mistakes that the checks of the exercises recognise. For each you find the code, what the checks
 observe, why it happens, and what to do. When a check recognises one of them in your answer, it tells you so and links
-to this page. Every entry is a program, and the tests run it.
-
-The code shows only the lines that matter; `...` stands for lines that are right.
+to its page. Every entry is a program, and the tests run it.
 """
 
 
@@ -54,13 +51,15 @@ def in_the_books_order(folders: Iterable[Path], toc: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: [*chapters, folder.name].index(folder.name))
 
 
-def mistakes_page(chosen: Iterable[Assignment], releases: Path, cache: Path | None = None, jobs: int = 1) -> str:
-    """The page as MyST Markdown: a part for each exercise, an entry for each mistake.
+def mistakes_pages(
+    chosen: Iterable[Assignment], releases: Path, cache: Path | None = None, jobs: int = 1
+) -> dict[str, str]:
+    """The pages as MyST Markdown, by assignment: a part for each exercise, an entry for each mistake.
 
     Each wrong answer runs, and the checks say what they observe.
 
     Args:
-        chosen: in the order of the page; those that are not released are left out.
+        chosen: in the order of the pages; those that are not released are left out.
         releases: nbgrader's release directory.
         cache: a file that keeps what the checks said, so that only what has changed runs again.
         jobs: how many exercises run at a time.
@@ -70,7 +69,7 @@ def mistakes_page(chosen: Iterable[Assignment], releases: Path, cache: Path | No
         ReleaseError: an exercise is not released.
         ValueError: a release cannot be read.
     """
-    found: list[tuple[Assignment, ExerciseSource, _Released]] = []
+    found: dict[str, list[tuple[ExerciseSource, _Released]]] = {}
     for assignment in chosen:
         file = releases / assignment.name / "public.json"
         if file.is_file():
@@ -79,17 +78,29 @@ def mistakes_page(chosen: Iterable[Assignment], releases: Path, cache: Path | No
             for name, source in assignment.exercises.items():
                 if name not in public:
                     raise ReleaseError(f"{name} is not released; first: python -m grader release {assignment.name}")
-                found.append((assignment, source, _Released(public[name], version)))
-    observed = _observed_by_key([(source, released) for _, source, released in found], cache, jobs)
-    parts = [_HEAD]
-    for assignment, source, released in found:
-        chapter = assignment.name.replace("_", " ").capitalize()
-        parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## {chapter}: `{source.defines}`\n")
+                found.setdefault(assignment.name, []).append((source, _Released(public[name], version)))
+    observed = _observed_by_key([each for exercises in found.values() for each in exercises], cache, jobs)
+    return {assignment: _page(assignment, exercises, observed) for assignment, exercises in found.items()}
+
+
+def _page(
+    assignment: str, exercises: Sequence[tuple[ExerciseSource, _Released]], observed: dict[str, list[str]]
+) -> str:
+    parts = [
+        f"{_MADE}\n# Common mistakes: {_chapter(assignment).lower()}\n\n"
+        "The code shows only the lines that matter; `...` stands for lines that are right.\n"
+    ]
+    for source, released in exercises:
+        parts.append(f"(mistakes-{source.name.replace('_', '-')})=\n## `{source.defines}`\n")
         right = list(source.right_answers.values())
         for mistake in source.mistakes:
             lines = observed[_key(released, mistake)]
             parts.append(_entry(source.name, mistake, excerpt(mistake.source, right), lines))
     return "\n".join(parts)
+
+
+def _chapter(assignment: str) -> str:
+    return assignment.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True)
@@ -146,28 +157,39 @@ def _lines(report: Report) -> list[str]:
     return [f"- {verdict.check.title}: {explain(verdict)}" for verdict in report.verdicts if verdict.message]
 
 
-def write_mistakes_page(solutions: Path, releases: Path, toc: Path, to: Path, cache: Path, jobs: int) -> None:
-    """Write the page of all assignments, unless a file says the same already.
+def write_mistakes_pages(solutions: Path, releases: Path, toc: Path, to: Path, cache: Path, jobs: int) -> None:
+    """Write the pages of all assignments, and a page that lists them, unless the files say the same already.
 
     Args:
         solutions: nbgrader's source directory.
         releases: nbgrader's release directory.
         toc: the book's `_toc.yml`, for the order.
-        to: the file.
-        cache: as for `mistakes_page`.
-        jobs: as for `mistakes_page`.
+        to: the folder of the pages. The list of them is beside it, with the suffix ``.md``.
+        cache: as for `mistakes_pages`.
+        jobs: as for `mistakes_pages`.
 
     Raises:
         CatalogueError: a catalogue cannot be read.
         ReleaseError: an exercise is not released.
         ValueError: a release cannot be read.
-        OSError: the file cannot be written.
+        OSError: a file cannot be written.
     """
     known = {assignment.name: assignment for assignment in assignments(solutions)}
     in_order = in_the_books_order((solutions / name for name in known), toc)
-    page = mistakes_page((known[folder.name] for folder in in_order), releases, cache, jobs)
-    if not same(page, to):
-        write_file(to, page.encode(), PUBLIC_FILE & ~umask())
+    made = mistakes_pages((known[folder.name] for folder in in_order), releases, cache, jobs)
+    to.mkdir(parents=True, exist_ok=True)
+    for path in to.glob("*.md"):
+        if path.stem not in made:
+            path.unlink()
+    for name, page in made.items():
+        _write(page, to / f"{name}.md")
+    links = "".join(f"- [{_chapter(name)}]({to.name}/{name}.md)\n" for name in made)
+    _write(f"{_MADE}\n{_INDEX}\n{links}", to.with_name(f"{to.name}.md"))
+
+
+def _write(page: str, path: Path) -> None:
+    if not same(page, path):
+        write_file(path, page.encode(), PUBLIC_FILE & ~umask())
 
 
 def same(page: str, path: Path) -> bool:

@@ -79,6 +79,7 @@ def _tree(public: Public) -> Observation:
         ]
         tree[name] = {
             "defines": exercise.defines,
+            "assignment": exercise.assignment,
             "book": exercise.book,
             "imports": list(exercise.imports),
             "checks": checks,

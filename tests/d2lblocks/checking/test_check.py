@@ -252,8 +252,11 @@ def test_links_lead_to_the_book_where_it_is():
     report = check("centered_layer", BatchMean)
     html = report._repr_html_()
     assert 'href="../../book/custom_layers.ipynb#custom-layers-without-parameters"' in html
-    assert 'href="../../book/guides/mistakes.md#mistake-centered-layer-batch-mean"' in html
+    assert 'href="../../book/guides/mistakes/custom_layers.md#mistake-centered-layer-batch-mean"' in html
     online = replace(report, book="https://example.org/book/")._repr_html_()
     assert 'href="https://example.org/book/custom_layers.html#custom-layers-without-parameters"' in online
-    assert 'href="https://example.org/book/guides/mistakes.html#mistake-centered-layer-batch-mean"' in online
+    assert (
+        'href="https://example.org/book/guides/mistakes/custom_layers.html#mistake-centered-layer-batch-mean"'
+        in online
+    )
     assert "href" not in replace(report, graded=True)._repr_html_()

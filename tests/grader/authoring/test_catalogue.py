@@ -179,9 +179,10 @@ CACHE = ROOT / "_build" / "mistakes.json"  # of `make book`
 
 def test_the_page_of_common_mistakes_has_an_entry_for_each():
     folders = [SOLUTIONS / a.name for a in assignments(SOLUTIONS)]
-    page = mistakes_page.mistakes_page(map(load, folders), ROOT / "exercises", CACHE)
+    pages = mistakes_page.mistakes_pages(map(load, folders), ROOT / "exercises", CACHE)
     for name, (folder, task) in TASKS.items():
         if folder in folders:
+            page = pages[folder.name]
             for mistake in task.mistakes:
                 start = page.index(f"({anchor(task.name, mistake.id)})=\n### {mistake.title}\n")
                 entry = page[start:].split("\n(mistake", 1)[0]
@@ -191,22 +192,22 @@ def test_the_page_of_common_mistakes_has_an_entry_for_each():
 
 def test_the_page_of_common_mistakes_is_written_only_if_it_changes(tmp_path):
     """A page that is written anew lets Sphinx read it again."""
-    page = tmp_path / "mistakes.md"
-    arguments = (SOLUTIONS, ROOT / "exercises", ROOT / "_toc.yml", page, CACHE, 1)
-    mistakes_page.write_mistakes_page(*arguments)
-    before = page.stat().st_mtime_ns
-    mistakes_page.write_mistakes_page(*arguments)
-    assert page.stat().st_mtime_ns == before
+    arguments = (SOLUTIONS, ROOT / "exercises", ROOT / "_toc.yml", tmp_path / "mistakes", CACHE, 1)
+    mistakes_page.write_mistakes_pages(*arguments)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.md")}
+    assert len(before) == 1 + len([*assignments(SOLUTIONS)])
+    mistakes_page.write_mistakes_pages(*arguments)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.md")} == before
 
 
 def test_a_mistake_that_is_not_released_is_not_left_out_silently(tmp_path):
     folder = write_example(tmp_path / "solutions")
-    assert "scale" not in mistakes_page.mistakes_page([load(folder)], tmp_path / "exercises")
+    assert mistakes_page.mistakes_pages([load(folder)], tmp_path / "exercises") == {}
     release = tmp_path / "exercises" / folder.name
     release.mkdir(parents=True)
     (release / "public.json").write_text('{"exercises": {}, "by_hand": {}}', encoding="utf-8")
     with pytest.raises(ReleaseError, match="scale is not released; first: python -m grader release warm_up"):
-        mistakes_page.mistakes_page([load(folder)], tmp_path / "exercises")
+        mistakes_page.mistakes_pages([load(folder)], tmp_path / "exercises")
 
 
 def test_an_excerpt_shows_the_wrong_lines_and_what_they_stand_in():
