@@ -87,7 +87,8 @@ def fingerprint() -> str:
     # Only what is installed, not all that Python would find: setuptools adds packages of its own when it is imported.
     installed = {f"{d.metadata['Name']}=={d.version}" for d in distributions(path=[sysconfig.get_path("purelib")])}
     digest.update("\n".join(sorted(installed)).encode())
-    sources = [p for p in (ROOT / "d2lblocks").rglob("*") if not {"__pycache__", ".ipynb_checkpoints"} & {*p.parts}]
+    sources = [*(ROOT / "exercises").glob("*/public.json")]  # which `check` reads
+    sources += [p for p in (ROOT / "d2lblocks").rglob("*") if not {"__pycache__", ".ipynb_checkpoints"} & {*p.parts}]
     # Data that chapters read; not the pages themselves, and not the folders that belong to the site (_ext, ...).
     sources += [
         p

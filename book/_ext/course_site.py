@@ -23,10 +23,11 @@ _ALT = re.compile(r"\balt\s*=\s*(\"[^\"]*\S[^\"]*\"|'[^']*\S[^']*')", re.IGNOREC
 
 
 def add_way_to_run(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put a line under the title of every page that is a notebook: where to run it, where to download it."""
+    """Put a line under the title of every chapter: where to run it, where to download it."""
     source = app.env.doc2path(docname, base=False)
     title = next(doctree.findall(nodes.title), None)
-    if not source.endswith(".ipynb") or title is None or app.builder.format != "html":
+    is_chapter = source.endswith(".ipynb") and docname != app.config.root_doc
+    if not is_chapter or title is None or app.builder.format != "html":
         return
     # html_copy_source puts every source file, notebooks with their stored outputs, below _sources/.
     url = relative_uri(app.builder.get_target_uri(docname), f"_sources/{source}")

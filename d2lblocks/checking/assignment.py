@@ -1,6 +1,6 @@
 """Find the assignment that a notebook is about.
 
-In: the notebook's folder, and the exercises that came with the installed package. Out: what `public.json` says. The
+In: the notebook's folder, and the exercises of the course that came with the package. Out: what `public.json` says. The
 file beside the notebook comes first: an instructor may have changed an exercise.
 """
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from d2lblocks.checking.public import Public, read_public
 
-# In the wheel, `exercises/<assignment>/public.json` of the course. In a clone there is no such folder.
-PACKAGED = Path(__file__).parent.parent / "exercises"
+_PACKAGE = Path(__file__).parent.parent
+# `<assignment>/public.json` of the course: inside of an installed package, beside the package in a clone.
+PACKAGED = next((folder for top in (_PACKAGE, _PACKAGE.parent) if (folder := top / "exercises").is_dir()), _PACKAGE)
 
 
 class NoAssignment(Exception):

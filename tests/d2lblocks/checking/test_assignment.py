@@ -51,6 +51,15 @@ def test_without_a_name_the_assignment_is_the_one_that_the_notebook_answers(pack
     assert "centered_layer" in {report.name for report in check().reports}
 
 
-def test_in_a_clone_the_notebook_has_to_be_in_its_folder(tmp_path, monkeypatch):
+def test_in_a_clone_the_exercises_are_those_beside_the_package(tmp_path, monkeypatch):
+    assert assignment.PACKAGED == ROOT / "exercises"
+    monkeypatch.chdir(tmp_path)
+    assert check("centered_layer", CenteredLayer).passed
+
+
+def test_without_any_exercises_the_message_says_where_to_open_the_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr(assignment, "PACKAGED", tmp_path)
+    assignment._packaged.cache_clear()
     monkeypatch.chdir(tmp_path)
     assert "open the notebook in its own folder" in check("centered_layer", CenteredLayer).headline
+    assignment._packaged.cache_clear()

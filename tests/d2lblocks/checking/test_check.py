@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from d2lblocks import check
+from d2lblocks.checking import assignment
 from d2lblocks.checking.report import explain
 from tests import ROOT
 
@@ -94,8 +95,17 @@ def test_a_changed_signature_is_said_as_it_is():
     assert "missing 1 required positional argument: 'size'" in repr(check("centered_layer", Two))
 
 
-def test_in_another_folder_it_says_where_it_looked(monkeypatch, tmp_path):
+@pytest.fixture
+def no_exercises(monkeypatch, tmp_path):
+    """A folder without `public.json`, and a package that came without exercises."""
+    monkeypatch.setattr(assignment, "PACKAGED", tmp_path)
+    assignment._packaged.cache_clear()
     monkeypatch.chdir(tmp_path)
+    yield
+    assignment._packaged.cache_clear()
+
+
+def test_in_another_folder_it_says_where_it_looked(no_exercises, tmp_path):
     assert f"public.json is not in {tmp_path}" in repr(check("centered_layer", Right))
 
 
@@ -243,8 +253,7 @@ def test_an_answer_in_words_is_listed_and_not_checked(monkeypatch, notebook):
     assert "marked by a person" in repr(check("list_of_modules", "my answer"))
 
 
-def test_the_progress_of_another_folder_says_where_it_looked(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def test_the_progress_of_another_folder_says_where_it_looked(no_exercises, tmp_path):
     assert f"public.json is not in {tmp_path}" in repr(check())
 
 
