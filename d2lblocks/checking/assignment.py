@@ -1,7 +1,7 @@
 """Find the assignment that a notebook is about.
 
-In: the notebook's folder, and the exercises of the course that came with the package. Out: what `public.json` says. The
-file beside the notebook comes first: an instructor may have changed an exercise.
+In: the notebook's folder, and the exercises of the course that came with the package. Out: what `public.json` says.
+The file beside the notebook comes first: an instructor may have changed an exercise.
 """
 
 from __future__ import annotations
