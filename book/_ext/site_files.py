@@ -10,6 +10,7 @@ stays if a page shows it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
@@ -33,6 +34,7 @@ STYLES = (
     "course.css",
 )
 SCRIPTS = ("course.js",)
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every table of a font
 COLOURS = 64  # of a picture; figures have few
 ICONS = "vendor/fontawesome/webfonts/fa-solid-900.woff2"
 MATH_FONT = Path(__file__).parent.parent / "_fonts" / "stix-two-math.woff2"
@@ -189,6 +191,7 @@ def shrink_picture(path: Path) -> None:
 # --- pages ---------------------------------------------------------------------------------------------------------
 
 _IMG = re.compile(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>')
+_GROUP, _ARROW = "The pages of this group", '<span class="toctree-toggle"'
 _PRE = re.compile(r"(<pre\b.*?</pre>)", re.DOTALL)
 _LITERAL = re.compile(r'<code class="[^"]*\bdocutils literal notranslate\b[^"]*">(.*?)</code>', re.DOTALL)
 
@@ -210,7 +213,9 @@ def lighten(html: str, folder: Path, unstyled: re.Pattern[str] | None) -> str:
         else:
             part = _LITERAL.sub(lambda m: f'<code class="docutils literal">{_plain(m[1])}</code>', part)
             parts[number] = re.sub(r"\n\s*\n+", "\n", re.sub(r"\n[ \t]+", "\n", part))
-    return _IMG.sub(lambda m: _sized(m[0], folder / m[1]), "".join(parts))
+    light = _IMG.sub(lambda m: _sized(m[0], folder / m[1]), "".join(parts))
+    # The theme gives the arrow beside a group of pages no name.
+    return light.replace('<summary><span class="toctree-toggle"', f'<summary aria-label="{_GROUP}">{_ARROW}')
 
 
 def _plain(code: str) -> str:

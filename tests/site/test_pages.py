@@ -51,7 +51,9 @@ KEEP_EXAMPLES = """() => {
     document.querySelectorAll("math").forEach(formula => formula.replaceChildren()); }"""
 
 # Pictures are loaded, and boxes that scroll get their place among the stops of Tab, when they come near the window.
+# What is folded is opened first: it is part of the page.
 SCROLL_THROUGH = """async () => {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
     for (let y = 0; y < document.scrollingElement.scrollHeight; y += innerHeight / 2) {
         scrollTo(0, y);
         await new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)));
