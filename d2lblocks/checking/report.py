@@ -9,11 +9,13 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
 from d2lblocks.checking.exercise import Known
 from d2lblocks.checking.judge import Status, Verdict
 from d2lblocks.tables import Table, with_code
 
+BOOK = "../../book"  # from the notebook of an assignment, in a clone
 MISTAKES_PAGES = "guides/mistakes"  # a page for each assignment
 _WIDTH = 80  # of text; nbgrader's Validate cuts off what is longer than about 86
 _SIGNS = {
@@ -139,10 +141,10 @@ class Report:
         words = with_code(words or f"{chapter.capitalize()}: {section}")
         if self.book:
             return f'<a href="{escape(self.book + place)}">{words}</a>'
-        if self.graded:
+        if self.graded or not Path(BOOK).is_dir():
             return words
         ending = ".md" if "/" in page else ".ipynb"  # the guides are Markdown
-        return f'<a href="{escape(f"../../book/{page}{ending}#{label}")}">{words}</a>'
+        return f'<a href="{escape(f"{BOOK}/{page}{ending}#{label}")}">{words}</a>'
 
     def _table(self) -> Table:
         headings = ["check", "result", "points"]

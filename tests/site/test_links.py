@@ -35,7 +35,7 @@ def test_no_broken_link_or_anchor(site: Path) -> None:
     assert report["successful"] > 100, "lychee looked at next to nothing; are its options still right?"
 
 
-@pytest.mark.parametrize("name", notebooks() or ["book/index"])
+@pytest.mark.parametrize("name", [name for name in notebooks() if name != "book/index"] or ["book/basics"])
 def test_chapter_can_be_downloaded_and_says_how_to_run_it(name: str, site: Path) -> None:
     """The line under the title names the notebook, and its link gives that notebook."""
     page = (site / f"{name}.html").read_text(encoding="utf-8")

@@ -257,7 +257,7 @@ def test_the_progress_of_another_folder_says_where_it_looked(no_exercises, tmp_p
     assert f"public.json is not in {tmp_path}" in repr(check())
 
 
-def test_links_lead_to_the_book_where_it_is():
+def test_links_lead_to_the_book_where_it_is(monkeypatch, tmp_path):
     report = check("centered_layer", BatchMean)
     html = report._repr_html_()
     assert 'href="../../book/custom_layers.ipynb#custom-layers-without-parameters"' in html
@@ -269,3 +269,5 @@ def test_links_lead_to_the_book_where_it_is():
         in online
     )
     assert "href" not in replace(report, graded=True)._repr_html_()
+    monkeypatch.chdir(tmp_path)  # a notebook that lies alone
+    assert "href" not in report._repr_html_()
