@@ -270,7 +270,9 @@ def show_accuracy(course: Course, arguments: Arguments) -> None:
         for alarm in one.false_alarms[:3]:
             print(f"false alarm: {one.exercise}: {alarm}")
     if arguments.to:
-        made = f"Made on {date.today():%d %B %Y}, torch {torch.__version__}, Python {platform.python_version()}."
+        command = f"python -m grader accuracy --seeds {arguments.seeds}"
+        versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+        made = f"Made by `{command}` on {date.today():%d %B %Y}, {versions}."
         write_file(arguments.to, accuracy.as_markdown(found, made).encode(), PUBLIC_FILE & ~umask())
     bad = [one for one in found if one.false_alarms or not one.wrong == one.caught == one.named]
     if bad:

@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.attacks import ATTACKED, ATTACKS, CLUMSY, POINTS, READ, Attack, shown
 from tests.attacks.whole_class import grade_everybody, make_course, mallory, neighbour, notebook_of
 from tests.isolation import isolation_problem
 from tests.stress import sandbox
+from tests.stress.origin import origin
 from tests.stress.plain import make_plain
 
 TABLE = Path(__file__).resolve().parents[2] / "book" / "guides" / "_attacks.md"
@@ -142,7 +142,7 @@ def as_markdown(plain: Mapping[str, str], engine: Mapping[str, str]) -> str:
             f"Of {len(ATTACKS)} submissions, {hostile} hostile and {len(CLUMSY)} clumsy, nbgrader's own command ends "
             f"well with {plain_well}, `python -m grader autograde` with {engine_well}. {unmade} are made for "
             "`python -m grader autograde` and do not get as far as their attempt with nbgrader's.",
-            f"Measured on {date.today():%d %B %Y} with nbgrader {version('nbgrader')}, torch {version('torch')}, "
+            f"Measured by {origin('`make attacks`')}, with nbgrader {version('nbgrader')}, torch {version('torch')}, "
             f"Python {platform.python_version()}.",
             "",
             BEFORE_THE_TABLE,

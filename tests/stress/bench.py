@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +46,7 @@ from grader.authoring.fill_in import fill_in
 from grader.files import folders
 from grader.sandbox.processes import default_jobs
 from grader.submission.repair import repair
+from tests.stress.origin import origin
 from tests.stress.plain import make_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,7 +255,8 @@ def machine() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
     memory = psutil.virtual_memory().total / 2**30
     return (
-        f"Measured on {date.today():%d %B %Y}: {default_jobs()} cores ({model[1] if model else platform.machine()}), "
+        f"Measured by {origin('`make bench`')}: {default_jobs()} cores "
+        f"({model[1] if model else platform.machine()}), "
         f"{memory:.0f} GB, Linux, Python {platform.python_version()}, torch {torch.__version__}, "
         f"nbgrader {version('nbgrader')}."
     )
